@@ -62,16 +62,16 @@ def main() -> None:
         show(json.loads((Path(home) / RESULTS).read_text(encoding="utf-8")))
 
 
-def show(found: dict[str, list[Result]]) -> None:
+def show(result: dict[str, list[Result]]) -> None:
     print(machine("torch", "deepspeed", "safetensors"))
     print(f"{count_parameters(CONFIG).total:,} parameters, {NUM_WORKERS} workers, ZeRO-1, experts split\n")
     print(f"{'':16}{'waits ms':>10}{'(min-max)':>16}{'whole ms':>10}")
     waits = {}
-    for name, results in found.items():
+    for name, results in result.items():
         seconds = [1000 * waited for waited, _ in results]
         waits[name] = median(seconds)
-        spread = f"{min(seconds):.0f}-{max(seconds):.0f}"
-        print(f"{name:16}{waits[name]:10.0f}{spread:>16}{1000 * median(whole for _, whole in results):10.0f}")
+        deviation = f"{min(seconds):.0f}-{max(seconds):.0f}"
+        print(f"{name:16}{waits[name]:10.0f}{deviation:>16}{1000 * median(whole for _, whole in results):10.0f}")
     ours = waits.pop("ours")
     report("checkpoint", ours, waits, "ms that training waits for a checkpoint", ours / waits["copy"], GOAL)
 
@@ -95,14 +95,14 @@ def work(rank: int, home: Path, repeats: int) -> None:
             "DCP async_save": dcp_async(engine, home / "dcp_async"),
             "copy": copied(engine),
         }
-        found: dict[str, list[Result]] = {name: [] for name in contenders}
+        result: dict[str, list[Result]] = {name: [] for name in contenders}
         for turn in range(repeats + 1):
             for name, contender in contenders.items():
                 measured = measure(contender, step)
                 if turn:
-                    found[name].append(measured)
+                    result[name].append(measured)
     if rank == 0:
-        (home / RESULTS).write_text(json.dumps(found), encoding="utf-8")
+        (home / RESULTS).write_text(json.dumps(result), encoding="utf-8")
     engine.close()
     dist.destroy_process_group()
 

@@ -23,13 +23,13 @@ def main() -> None:
     num_tokens, repeats = (32, 3) if options.quick else (128, 9)
     model = random_model()
     print(f"{'ids in the cache':34}{'ms a token':>12}{'spread':>9}")
-    found = {}
+    result = {}
     for length in (0, 512):
-        found = interleave(contenders(model, length, num_tokens), repeats)
-        for name, timing in found.items():
+        result = interleave(contenders(model, length, num_tokens), repeats)
+        for name, timing in result.items():
             print(f"{length:4}  {name:28}{timing.median / num_tokens * 1000:12.2f}{timing.spread:9.0%}")
     print(machine("torch", "transformers"))
-    rates = {name: num_tokens / timing.median for name, timing in found.items()}
+    rates = {name: num_tokens / timing.median for name, timing in result.items()}
     ours = rates.pop(OURS)
     report("cpu_pass", ours, rates, "tokens per CPU second after 512", ours / rates[WHOLE], "2 x a pass or more")
 
@@ -45,7 +45,7 @@ def random_model() -> ArcticModel:
 
 def contenders(model: ArcticModel, length: int, num_tokens: int) -> dict[str, Callable[[], object]]:
     ids = torch.randint(model.config.vocab_size, (length + num_tokens,)).tolist()
-    places = range(length, length + num_tokens)
+    locations = range(length, length + num_tokens)
 
     fast, caches = CpuPass(model), model.new_caches(length + num_tokens)
     for cache in caches:
@@ -59,18 +59,18 @@ def contenders(model: ArcticModel, length: int, num_tokens: int) -> dict[str, Ca
     @torch.inference_mode()
     def ours() -> None:
         forget()
-        for place in places:
-            token, position = torch.tensor([[ids[place]]]), torch.tensor([[place]])
-            fast.logits(token, position, torch.zeros(1, 1, 1, place + 1), torch.tensor([0]), caches)
+        for location in locations:
+            token, position = torch.tensor([[ids[location]]]), torch.tensor([[location]])
+            fast.logits(token, position, torch.zeros(1, 1, 1, location + 1), torch.tensor([0]), caches)
 
     @torch.inference_mode()
     def whole() -> None:
         forget()
         segments = torch.zeros(1, 1, dtype=torch.long)
-        for place in places:
-            token, position = torch.tensor([[ids[place]]]), torch.tensor([[place]])
+        for location in locations:
+            token, position = torch.tensor([[ids[location]]]), torch.tensor([[location]])
             model.lm_head(
-                model.hidden_states(token, position, segments, caches, mask=torch.zeros(1, 1, 1, place + 1)).hidden
+                model.hidden_states(token, position, segments, caches, mask=torch.zeros(1, 1, 1, location + 1)).hidden
             )
 
     return {OURS: ours, WHOLE: whole, LLAMA: llama(model, ids, length)}

@@ -197,8 +197,8 @@ def write_exports(folder: Path, names: list[str]) -> None:
     tokenizer.save(str(folder / TOKENIZER_FILE))
     write_config(tokenizer, END, folder)
     stored = Checkpoint(folder / "checkpoint")
-    wanted = {"f32": ("gguf", "float32"), "f16": ("gguf", "float16"), "huggingface": ("huggingface", "float32")}
-    for name, (form, dtype) in wanted.items():
+    expected = {"f32": ("gguf", "float32"), "f16": ("gguf", "float16"), "huggingface": ("huggingface", "float32")}
+    for name, (form, dtype) in expected.items():
         if {"f16": LLAMA_HALF, "f32": LLAMA}.get(name, OURS) not in names:
             continue
         out = folder / f"export-{name}"

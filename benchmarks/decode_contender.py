@@ -96,8 +96,8 @@ def llama_cpp(file: Path, threads: int) -> Write:
         for _ in range(num_new - 1):
             positions = [len(prompt) + len(new) - 1 for prompt, new in zip(prompts, written, strict=True)]
             rows = [
-                (new[-1], place, number, True)
-                for number, (new, place) in enumerate(zip(written, positions, strict=True))
+                (new[-1], location, number, True)
+                for number, (new, location) in enumerate(zip(written, positions, strict=True))
             ]
             for new, token in zip(written, read(rows), strict=True):
                 new.append(token)

@@ -141,10 +141,10 @@ def _defined(texts: Sequence[str]) -> list[set[int]]:
             other, begin = first.setdefault(tuple(names[start : start + WORDS]), (number, start))
             if other != number or start - begin >= WORDS:
                 cut[number] |= {word.start() for word in words[start : start + WORDS]}
-    for places in lines.values():
-        if len({number for number, _ in places}) > DOCUMENTS:
-            for number, starts in places:
-                cut[number] |= set(starts) if number != places[0][0] else set()
+    for locations in lines.values():
+        if len({number for number, _ in locations}) > DOCUMENTS:
+            for number, starts in locations:
+                cut[number] |= set(starts) if number != locations[0][0] else set()
     return cut
 
 

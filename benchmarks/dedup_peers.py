@@ -33,12 +33,12 @@ def datasketch_bulk(texts: Sequence[str]) -> list[MinHash]:
 
 def rensa_matrix(texts: Sequence[str]) -> list[list[int]]:
     """Signatures by rensa's accurate R-MinHash (not its "rho" sketch, which samples 15 tokens of a long text)."""
-    found = []
+    result = []
     for text in texts:
         sketch = RMinHash(num_perm=NUM_PERM, seed=1)
         sketch.update(shingles(text))
-        found.append(sketch.digest())
-    return found
+        result.append(sketch.digest())
+    return result
 
 
 def text_dedup_embed(texts: Sequence[str]) -> list[np.ndarray]:
@@ -46,13 +46,13 @@ def text_dedup_embed(texts: Sequence[str]) -> list[np.ndarray]:
     draw, prime = np.random.RandomState(42), np.uint64((1 << 61) - 1)
     a = draw.randint(1, prime, size=NUM_PERM, dtype=np.uint64)
     b = draw.randint(0, prime, size=NUM_PERM, dtype=np.uint64)
-    found = []
+    result = []
     for text in texts:
         tokens = {each.encode() for each in shingles(text)}
         hashes = np.array([struct.unpack("<I", hashlib.sha1(each).digest()[:4])[0] for each in tokens], np.uint64)
         permuted = ((hashes[:, None] * a + b) % prime) & np.uint64(0xFFFFFFFF)
-        found.append(permuted.min(axis=0))
-    return found
+        result.append(permuted.min(axis=0))
+    return result
 
 
 def datasketch_lsh(texts: Sequence[str]) -> list[tuple[int, int]]:
@@ -93,7 +93,7 @@ def datatrove_kept(documents: Path, folder: Path) -> set[str]:
 
     signer, config = _datatrove(str(folder / "signatures"))
     quiet = io.StringIO()
-    kept = set()
+    remaining = set()
     with contextlib.redirect_stderr(quiet):
 
         def read() -> Iterator[Any]:
@@ -105,8 +105,8 @@ def datatrove_kept(documents: Path, folder: Path) -> set[str]:
             buckets.run(None, bucket, config.num_buckets)
         MinhashDedupCluster(str(folder / "buckets"), str(folder / "remove"), config=config).run(None, 0, 1)
         for document in MinhashDedupFilter(str(folder / "remove")).run(read(), 0, 1):
-            kept.add(document.id)
-    return kept
+            remaining.add(document.id)
+    return remaining
 
 
 def _datatrove(folder: str = "/tmp") -> tuple[Any, Any]:

@@ -34,8 +34,8 @@ def ours(corpus: Path, folder: Path, documents: Sequence[Document]) -> set[int]:
     """Numbers of the texts that the stage keeps."""
     run_stage(corpus, folder, DedupSection())
     table = pa.concat_tables(pq.read_table(path) for path in sorted((folder / "out" / "decisions").iterdir()))
-    kept = set(table.filter(table["keep"])["doc_id"].to_pylist())
-    return {number for number, document in enumerate(documents) if document.doc_id in kept}
+    remaining = set(table.filter(table["keep"])["doc_id"].to_pylist())
+    return {number for number, document in enumerate(documents) if document.doc_id in remaining}
 
 
 def ours_unverified(texts: Sequence[str]) -> set[int]:
@@ -48,16 +48,16 @@ def ours_unverified(texts: Sequence[str]) -> set[int]:
     return set(components(len(texts), pairs))
 
 
-def judge(kept: Collection[int], size: int, pairs: Mapping[tuple[int, int], float]) -> tuple[float, float, int]:
+def judge(remaining: Collection[int], size: int, pairs: Mapping[tuple[int, int], float]) -> tuple[float, float, int]:
     """Recall, precision, number of texts removed."""
     near: dict[int, set[int]] = {}
     for one, other in pairs:
         near.setdefault(one, set()).add(other)
         near.setdefault(other, set()).add(one)
-    found = sum(not (one in kept and other in kept) for one, other in pairs)
-    removed = [number for number in range(size) if number not in kept]
-    right = sum(any(other in kept for other in near.get(number, ())) for number in removed)
-    return found / len(pairs), right / max(1, len(removed)), len(removed)
+    result = sum(not (one in remaining and other in remaining) for one, other in pairs)
+    removed = [number for number in range(size) if number not in remaining]
+    right = sum(any(other in remaining for other in near.get(number, ())) for number in removed)
+    return result / len(pairs), right / max(1, len(removed)), len(removed)
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
         home = Path(folder)
         documents = write_corpus(texts, home / "corpus", 1)
         number_of = {document.doc_id: number for number, document in enumerate(documents)}
-        kept = {
+        remaining = {
             "ours": ours(home / "corpus", home / "ours", documents),
             "ours without verification": ours_unverified(texts),
             "datasketch MinHashLSH": set(components(len(texts), datasketch_lsh(texts))),
@@ -79,12 +79,12 @@ def main() -> None:
     print(machine("datasketch", "datatrove", "numba"))
     print(f"{len(texts):,} different texts, {len(pairs):,} pairs with J >= {THRESHOLD} by brute force\n")
     print("| method | recall of pairs | precision of removals | removed | wrongly |\n|---|---|---|---|---|")
-    found = {}
-    for name, numbers in kept.items():
-        recall, precision, removed = found[name] = judge(numbers, len(texts), pairs)
+    result = {}
+    for name, numbers in remaining.items():
+        recall, precision, removed = result[name] = judge(numbers, len(texts), pairs)
         print(f"| {name} | {recall:.2%} | {precision:.2%} | {removed:,} | {removed * (1 - precision):.0f} |")
-    peers = {name: precision for name, (_, precision, _) in found.items() if name != "ours"}
-    recall, precision, _ = found["ours"]
+    peers = {name: precision for name, (_, precision, _) in result.items() if name != "ours"}
+    recall, precision, _ = result["ours"]
     report("dedup_quality", precision, peers, "precision of removals", recall, GOAL + " (ratio is the recall)")
 
 

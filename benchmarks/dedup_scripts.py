@@ -67,8 +67,8 @@ def edited(text: list[list[str]], draw: random.Random, edits: int) -> list[list[
     changed = [list(sentence) for sentence in text]
     for _ in range(edits):
         sentence = draw.choice(changed)
-        place = draw.randrange(len(sentence))
-        sentence[place] = draw.choice(["", sentence[place] * 2, draw.choice(draw.choice(text))])
+        location = draw.randrange(len(sentence))
+        sentence[location] = draw.choice(["", sentence[location] * 2, draw.choice(draw.choice(text))])
     return changed
 
 

@@ -105,18 +105,18 @@ def _quality(model: Path, count: int) -> None:
     for threshold in (None, *THRESHOLDS):
         rules = SemanticOptions(model, threshold) if threshold else None
         rows = deduplicate(pa.table({"text": texts}), semantic=rules).to_pylist()
-        kept = [row["keep"] for row in rows]
-        found = sum(not (kept[number] and kept[first]) for number, first in partner.items())
+        remaining = [row["keep"] for row in rows]
+        result = sum(not (remaining[number] and remaining[first]) for number, first in partner.items())
         removed = [(number, names[row["kept_id"]]) for number, row in enumerate(rows) if not row["keep"]]
         same = sum(partner.get(one, one) == partner.get(other, other) for one, other in removed)
         share = f"{same / len(removed):.1%}" if removed else "none"
-        print(f"| {threshold or 'words alone'} | {found / len(partner):.1%} | {share} of {len(removed):,} |")
+        print(f"| {threshold or 'words alone'} | {result / len(partner):.1%} | {share} of {len(removed):,} |")
 
 
 def _worded(story: tuple[tuple[str, str, str], Sequence[int]], wording: int) -> str:
-    (person, place, thing), sentences = story
-    chosen = (SENTENCES[number][wording] for number in sentences)
-    return " ".join(chosen).format(person=person, place=place, thing=thing)
+    (person, location, thing), sentences = story
+    selected = (SENTENCES[number][wording] for number in sentences)
+    return " ".join(selected).format(person=person, place=location, thing=thing)
 
 
 if __name__ == "__main__":

@@ -107,20 +107,20 @@ def judging(root: Path, count: int, repeats: int) -> float:
     texts = [(Text(answer, "end", 0), gold) for answer in answers]
     task.references = References()
     task.score(pairs, texts)
-    found: dict[str, list[bool]] = {}
+    result: dict[str, list[bool]] = {}
 
     def ours() -> None:
-        found["ours"] = [verdict.shares["pass@1"].part == 1 for verdict in task.score(pairs, texts)]
+        result["ours"] = [verdict.shares["pass@1"].part == 1 for verdict in task.score(pairs, texts)]
 
     check = evalplus_check(root, [item.item_id for item in items])
 
     def theirs() -> None:
         programs = ((item.item_id, item.gold.prompt + text) for item, text in zip(pairs, answers, strict=True))
-        found["theirs"] = [check(*program) for program in programs]
+        result["theirs"] = [check(*program) for program in programs]
 
     timings = interleave({"ours": ours, "theirs": theirs}, repeats, clock=with_children)
-    differing = sum(one != two for one, two in zip(found["ours"], found["theirs"], strict=True))
-    print(f"judging: {len(answers)} programs, {sum(found['ours'])} right, {differing} verdicts differ")
+    differing = sum(one != two for one, two in zip(result["ours"], result["theirs"], strict=True))
+    print(f"judging: {len(answers)} programs, {sum(result['ours'])} right, {differing} verdicts differ")
     for name, timing in timings.items():
         print(f"  {name:8}{len(answers) / timing.median:10.2f} programs per CPU second")
     return times_as_fast(timings["ours"], timings["theirs"])

@@ -121,17 +121,17 @@ def quality(pages: Iterable[Page], texts: Iterable[str]) -> Quality:
     """Segments of `pages` that `texts` contain."""
     counts: Counter[str] = Counter()
     for page, text in zip(pages, texts, strict=True):
-        found = sum(segment in text for segment in page.inside)
-        counts["inside"] += found
-        counts["missed"] += len(page.inside) - found
+        result = sum(segment in text for segment in page.inside)
+        counts["inside"] += result
+        counts["missed"] += len(page.inside) - result
         counts["outside"] += sum(segment in text for segment in page.outside)
     return Quality(counts["inside"], counts["outside"], counts["missed"])
 
 
 def quality_of_half(pages: Iterable[Page], texts: Iterable[str], half: int) -> Quality:
     """As `quality`, of the pages of one half."""
-    chosen = [(page, text) for page, text in zip(pages, texts, strict=True) if page.half == half]
-    return quality(*zip(*chosen, strict=True))
+    selected = [(page, text) for page, text in zip(pages, texts, strict=True) if page.half == half]
+    return quality(*zip(*selected, strict=True))
 
 
 def f1_difference(pages: list[Page], texts: Mapping[str, list[str]], half: int) -> float:
@@ -144,12 +144,12 @@ def _place(url: str) -> str:
     return url.strip().partition("#")[0]
 
 
-def _row(name: str, pages: list[Page], texts: list[str], speed: float, spread: float) -> str:
+def _row(name: str, pages: list[Page], texts: list[str], speed: float, deviation: float) -> str:
     whole = quality(pages, texts)
     by_half = " / ".join(f"{quality_of_half(pages, texts, half).f1:.4f}" for half in (0, 1))
     return (
         f"| {name} | {whole.f1:.4f} | {whole.precision:.4f} | {whole.recall:.4f} | {by_half} "
-        f"| {speed:.1f} | {spread:.0%} |"
+        f"| {speed:.1f} | {deviation:.0%} |"
     )
 
 

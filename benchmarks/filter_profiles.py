@@ -73,18 +73,18 @@ def main() -> None:
     for name, texts in groups.items():
         peer = statistics.mean(datatrove_keeps(text) for text in texts)
         _print_row(name, score_documents(texts), profiles, f"{peer:.3f}")
-    kept: dict[str, tuple[float, float]] = {}
+    remaining: dict[str, tuple[float, float]] = {}
     for code, texts in _handbook(options.handbook).items() if options.handbook else ():
         scores = score_documents(texts)
         is_translated = [_same(code, each) for each in scores["language"].to_pylist()]
         if sum(is_translated) >= MIN_DOCUMENTS:
             scores = scores.filter(pa.array(is_translated))
             peer = statistics.mean(
-                datatrove_keeps(text) for text, known in zip(texts, is_translated, strict=True) if known
+                datatrove_keeps(text) for text, existing in zip(texts, is_translated, strict=True) if existing
             )
-            kept[code] = min(_print_row(f"prose: {code}", scores, profiles, f"{peer:.3f}")[:2]), peer
-    if kept:
-        ours, peer = (min(shares) for shares in zip(*kept.values(), strict=True))
+            remaining[code] = min(_print_row(f"prose: {code}", scores, profiles, f"{peer:.3f}")[:2]), peer
+    if remaining:
+        ours, peer = (min(shares) for shares in zip(*remaining.values(), strict=True))
         report(
             "filter_profiles", ours, {"datatrove, English": peer}, "share kept of the worst language", ours / 0.95, GOAL
         )
@@ -111,9 +111,9 @@ cached_filters = cache(datatrove_filters)
 
 def _print_row(name: str, scores: pa.Table, profiles: Mapping[str, FilterSection], peer: str) -> Sequence[float]:
     documents = pa.table({"url": [""] * scores.num_rows, "licence": pa.nulls(scores.num_rows, pa.string())})
-    kept = [float((decide(scores, documents, each, Takedown.of([])) == "").mean()) for each in profiles.values()]
-    print(f"| {name} | {scores.num_rows} | {' | '.join(f'{share:.3f}' for share in kept)} | {peer} |", flush=True)
-    return kept
+    remaining = [float((decide(scores, documents, each, Takedown.of([])) == "").mean()) for each in profiles.values()]
+    print(f"| {name} | {scores.num_rows} | {' | '.join(f'{share:.3f}' for share in remaining)} | {peer} |", flush=True)
+    return remaining
 
 
 def _same(expected: str, detected: str) -> bool:

@@ -85,8 +85,8 @@ def in_turn(addends: Tensor) -> Tensor:
     return total
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).norm() / expected.norm())
+def error(result: Tensor, expected: Tensor) -> float:
+    return float((result.double() - expected).norm() / expected.norm())
 
 
 if __name__ == "__main__":

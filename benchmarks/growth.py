@@ -109,8 +109,8 @@ def whole_order(shares: tuple[CorpusShare, ...]) -> None:
 
 def many_copies(times: int, folder: Path) -> Work:
     draw = np.random.default_rng(5)
-    wanted, quality = draw.uniform(1, 4, 1000 * SIZE * times), draw.uniform(0, 1, 1000 * SIZE * times)
-    return lambda: summed_copies(wanted, quality, 2.0)
+    expected, quality = draw.uniform(1, 4, 1000 * SIZE * times), draw.uniform(0, 1, 1000 * SIZE * times)
+    return lambda: summed_copies(expected, quality, 2.0)
 
 
 def many_points(times: int, folder: Path) -> Work:
@@ -134,19 +134,19 @@ def many_runs(times: int, folder: Path) -> Work:
     return lambda: catch_up(folder)
 
 
-def sent(folder: Path, names: list[str], told: list[tuple[str, list[object]]]) -> Work:
+def sent(folder: Path, names: list[str], reported: list[tuple[str, list[object]]]) -> Work:
     """MLflow filled in from the log of a run, from its beginning."""
     numbers = count()
 
     def send() -> None:
         store = folder / f"store-{next(numbers)}"
-        write_log(store / "runs" / "run", names, told)
+        write_log(store / "runs" / "run", names, reported)
         catch_up(store)
 
     return send
 
 
-def write_log(folder: Path, names: list[str], told: list[tuple[str, list[object]]]) -> None:
+def write_log(folder: Path, names: list[str], reported: list[tuple[str, list[object]]]) -> None:
     """The event log of a run with these stages and their points."""
     stages = [{"id": name, "name": name, "subject": "", "key": f"{number:012x}"} for number, name in enumerate(names)]
     planned = [{**stage, "action": "build", "reason": "never built", "inputs": {}, **NO_MODEL} for stage in stages]
@@ -156,7 +156,7 @@ def write_log(folder: Path, names: list[str], told: list[tuple[str, list[object]
         {"event": "stage_started", **stage, "stage": stage["id"], "attempt": 1, "params": {"seed": 1}}
         for stage in stages
     ]
-    events += [{"event": "metrics", "stage": name, "points": points} for name, points in told]
+    events += [{"event": "metrics", "stage": name, "points": points} for name, points in reported]
     events += [{"event": "run_finished", "status": "finished", "seconds": 1.0}]
     folder.mkdir(parents=True)
     lines = (json.dumps({"time": 1.8e9 + number, **event}) + "\n" for number, event in enumerate(events))

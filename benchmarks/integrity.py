@@ -137,12 +137,12 @@ def main() -> None:
     print("| stage | CPU s | checks | spread | MB read and written | ns a byte | digests | us each |")
     print("|---|---|---|---|---|---|---|---|")
     for stage in STAGES:
-        spread = max(shares[stage]) - min(shares[stage])
+        deviation = max(shares[stage]) - min(shares[stage])
         cost = last[stage]
         moved, each = cost["read"] + cost["written"], cost["checks"] / max(cost["count"], 1)
         rate = median(seconds[stage]) / moved if moved else 0
         print(
-            f"| {stage} | {median(seconds[stage]):.3f} | {median(shares[stage]):.2%} | {spread:.2%} "
+            f"| {stage} | {median(seconds[stage]):.3f} | {median(shares[stage]):.2%} | {deviation:.2%} "
             f"| {moved / 1e6:.2f} | {1e9 * rate:.1f} | {cost['count']:.0f} | {1e6 * each:.0f} |"
         )
     total = sum(median(shares[stage]) * median(seconds[stage]) for stage in STAGES)
@@ -187,8 +187,8 @@ def write_inputs(texts: list[str], home: Path) -> None:
     (home / "in").mkdir()
     for number in range(NUM_FILES):
         rows = (
-            json.dumps({"text": text, "url": f"https://host-{place % 50}.example/{number}/{place}"}) + "\n"
-            for place, text in enumerate(texts[number::NUM_FILES])
+            json.dumps({"text": text, "url": f"https://host-{location % 50}.example/{number}/{location}"}) + "\n"
+            for location, text in enumerate(texts[number::NUM_FILES])
         )
         (home / "in" / f"{number}.jsonl").write_text("".join(rows), encoding="utf-8")
     (home / "texts.toml").write_text(CORPUS, encoding="utf-8")

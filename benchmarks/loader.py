@@ -126,8 +126,8 @@ def in_turn(contenders: dict[str, Callable], repeats: int) -> dict[str, Timing]:
     for round_number in range(repeats + 1):
         for name, work in contenders.items():
             started = time.process_time()
-            found = work()
-            spent, total = found if isinstance(found, tuple) else (time.process_time() - started, found)
+            result = work()
+            spent, total = result if isinstance(result, tuple) else (time.process_time() - started, result)
             sums.add(total)
             if round_number:
                 seconds[name].append(spent)

@@ -64,10 +64,10 @@ def compare(folder: Path, tasks: dict[str, list[Question]], repeats: int) -> tup
     sums = [0.0] * 5
     for name, questions in tasks.items():
         scorer = LikelihoodScorer(model)
-        found = [answer for answers in scorer.score(questions) for answer in answers]
+        result = [answer for answers in scorer.score(questions) for answer in answers]
         counter.clear()
         expected = peer.loglikelihood(instances(questions), disable_tqdm=True)
-        worst = max(abs(one.log_probability - two[0]) for one, two in zip(found, expected, strict=True))
+        worst = max(abs(one.log_probability - two[0]) for one, two in zip(result, expected, strict=True))
         assert worst < 1e-3, f"{name}: the numbers differ by {worst}"
         row = [alone(model, questions), sum(counter), scorer.num_read]
         timings = interleave(

@@ -112,8 +112,8 @@ class Sequences:
         self.ids = packed.rows.astype(np.int64)
         self._pieces = np.full(self.ids.shape, -1, np.int32)
         self._positions = np.zeros(self.ids.shape, np.int64)
-        place = packed.placement
-        for number, (row, start, size) in enumerate(zip(place.row, place.start, place.length, strict=True)):
+        location = packed.placement
+        for number, (row, start, size) in enumerate(zip(location.row, location.start, location.length, strict=True)):
             self._pieces[row, start : start + size] = number
             self._positions[row, start : start + size] = np.arange(size)
 
@@ -339,14 +339,14 @@ def bits_by_position(
 def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, depth: float, items: int) -> float:
     """Share of texts of LONG tokens after which greedy decoding writes the passkey: each of its ids is the most
     likely one behind those before."""
-    found = 0
+    result = 0
     for number in range(items):
         prompt, answer = passkey_ids(tokenizer, depth, number)
         ids = torch.tensor([[*prompt, *answer[:-1]]])
         hidden = model.hidden_states(ids, torch.arange(ids.shape[1])[None], torch.zeros_like(ids)).hidden
         best = model.lm_head(hidden[0, -len(answer) :]).argmax(dim=-1)
-        found += best.tolist() == answer
-    return found / items
+        result += best.tolist() == answer
+    return result / items
 
 
 def passkey_ids(tokenizer: TextTokenizer, depth: float, number: int) -> tuple[list[int], list[int]]:
@@ -363,8 +363,8 @@ def passkey_ids(tokenizer: TextTokenizer, depth: float, number: int) -> tuple[li
 
 def spread(rows: np.ndarray, count: int) -> np.ndarray:
     """`count` of the rows at equal distances, or all."""
-    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
-    return chosen
+    selected: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    return selected
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def library(held_out: bool) -> Library:
     folder = Path(sysconfig.get_paths()["stdlib"])
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py"))
     own = [name for name in names if not {"site-packages", "test", "tests"} & {*Path(name).parts}]
-    chosen = [name for name in own if (crc32(name.encode()) % HELD_OUT == 0) == held_out]
-    files = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in chosen]
+    selected = [name for name in own if (crc32(name.encode()) % HELD_OUT == 0) == held_out]
+    files = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in selected]
     lines = [line.strip() for text in files for line in text.splitlines()]
     words = sorted({word for text in files for word in re.findall(r"\b[a-z]{3,9}\b", text)})
     return Library(files, [line for line in lines if 25 < len(line) < 90 and not re.search(r"\d", line)], words)

@@ -71,9 +71,9 @@ def main() -> None:
     worst = {}
     for title, what in cases.items():
         seconds = {kind: sorted(fresh(what, kind) for _ in range(repeats)) for kind in ("stay", "drift")}
-        cells = " | ".join(f"{found[repeats // 2]:.4f} | {found[-1]:.4f}" for found in seconds.values())
+        cells = " | ".join(f"{result[repeats // 2]:.4f} | {result[-1]:.4f}" for result in seconds.values())
         print(f"| {title} | {cells} |")
-        worst[title] = max(found[repeats // 2] for found in seconds.values())
+        worst[title] = max(result[repeats // 2] for result in seconds.values())
     simulated = max(seconds for title, seconds in worst.items() if title.startswith("simulate"))
     report("mix_simulator", simulated, {}, "CPU seconds", 2.0 / simulated, GOAL)
 

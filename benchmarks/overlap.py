@@ -238,23 +238,23 @@ class Trial:
 def trial(passes: Passes, serial: Exchange, ours: Exchange, repeats: int) -> Trial:
     """Both orders and none in turn, after one untimed pass of each."""
     group = passes.model.group
-    found = Trial([], [], [], [], equal=True, num_workers=dist.get_world_size())
+    result = Trial([], [], [], [], equal=True, num_workers=dist.get_world_size())
     for repeat in range(repeats + 1):
         serial_s = timed(passes, serial)
         expected = passes.results()
         group.comm_stream.take_finished()
         ours_s = timed(passes, ours)
         timings = [handle.timing for handle in group.comm_stream.take_finished()]
-        found.equal &= all(torch.equal(tensor, expected[name]) for name, tensor in passes.results().items())
+        result.equal &= all(torch.equal(tensor, expected[name]) for name, tensor in passes.results().items())
         without_s = timed(passes, without_exchange)
         group.comm_stream.take_finished()
         overlap = overlap_statistics(timings, group.process_group, passes.ids.device)
         if repeat and overlap:
-            found.serial_s.append(serial_s)
-            found.ours_s.append(ours_s)
-            found.without_s.append(without_s)
-            found.overlaps.append(overlap)
-    return found
+            result.serial_s.append(serial_s)
+            result.ours_s.append(ours_s)
+            result.without_s.append(without_s)
+            result.overlaps.append(overlap)
+    return result
 
 
 def timed(passes: Passes, exchange: Exchange) -> float:
@@ -274,8 +274,8 @@ def worker(rank: int, rendezvous: str, delays_ms: Sequence[int], repeats: int, r
         wire = SlowWire()
         for delay_ms in delays_ms:
             wire.delay_s = delay_ms / 1000
-            found = trial(passes, wire.exchange_and_wait, wire.exchange, repeats)
-            results.put((delay_ms, found))
+            result = trial(passes, wire.exchange_and_wait, wire.exchange, repeats)
+            results.put((delay_ms, result))
 
 
 @contextmanager
@@ -294,11 +294,11 @@ def on_two_processes(delays_ms: Sequence[int], repeats: int) -> dict[int, Trial]
     with tempfile.TemporaryDirectory() as folder:
         arguments_ = (str(Path(folder) / "rendezvous"), delays_ms, repeats, results)
         workers = multiprocessing.start_processes(worker, arguments_, nprocs=2, join=False, start_method="spawn")
-        found: dict[int, Trial] = {}
+        result: dict[int, Trial] = {}
         for _ in range(2 * len(delays_ms)):
             delay_ms, mine = results.get()
-            other = found.get(delay_ms, mine)
-            found[delay_ms] = Trial(
+            other = result.get(delay_ms, mine)
+            result[delay_ms] = Trial(
                 [max(pair) for pair in zip(mine.serial_s, other.serial_s, strict=True)],
                 [max(pair) for pair in zip(mine.ours_s, other.ours_s, strict=True)],
                 [max(pair) for pair in zip(mine.without_s, other.without_s, strict=True)],
@@ -308,7 +308,7 @@ def on_two_processes(delays_ms: Sequence[int], repeats: int) -> dict[int, Trial]
             )
         while not workers.join():
             pass
-    return found
+    return result
 
 
 def on_one_device(device: str, repeats: int) -> Trial:
@@ -321,13 +321,13 @@ def on_one_device(device: str, repeats: int) -> Trial:
         return trial(passes, loopback.exchange_and_wait, loopback.exchange, repeats)
 
 
-def row(name: str, found: Trial) -> str:
-    serial, ours = (median(seconds) * 1000 for seconds in (found.serial_s, found.ours_s))
-    wire, exposed, skew = (sum(column) / len(found.overlaps) * 1000 for column in zip(*found.overlaps, strict=True))
-    without = median(found.without_s) * 1000
+def row(name: str, result: Trial) -> str:
+    serial, ours = (median(seconds) * 1000 for seconds in (result.serial_s, result.ours_s))
+    wire, exposed, skew = (sum(column) / len(result.overlaps) * 1000 for column in zip(*result.overlaps, strict=True))
+    without = median(result.without_s) * 1000
     return (
         f"| {name} | {serial:,.0f} | {ours:,.0f} | {without:,.0f} | {wire:,.1f} | {exposed:,.1f} | {skew:,.1f} | "
-        f"{found.hidden:.1%} | {found.cost:.2f} | {'yes' if found.equal else 'NO'} |"
+        f"{result.hidden:.1%} | {result.cost:.2f} | {'yes' if result.equal else 'NO'} |"
     )
 
 
@@ -345,20 +345,20 @@ def main() -> None:
         f"| equal bits |\n|{'---|' * 10}"
     )
     trials = on_two_processes(delays_ms, repeats)
-    for delay_ms, found in sorted(trials.items()):
-        print(row(f"{delay_ms} ms", found), flush=True)
+    for delay_ms, result in sorted(trials.items()):
+        print(row(f"{delay_ms} ms", result), flush=True)
     gpu_trials: Mapping[str, Trial] = {}
     if torch.cuda.is_available():
         gpu_trials = {f"loopback on {torch.cuda.get_device_name()} (proxy)": on_one_device("cuda", repeats)}
-        for name, found in gpu_trials.items():
-            print(row(name, found))
-    if not all(found.equal for found in (*trials.values(), *gpu_trials.values())):
+        for name, result in gpu_trials.items():
+            print(row(name, result))
+    if not all(actual.equal for actual in (*trials.values(), *gpu_trials.values())):
         sys.exit("the two orders differ")
     ten = trials[10]
     report(
         "overlap",
         ten.hidden,
-        {f"hidden at {delay} ms": found.hidden for delay, found in trials.items() if delay},
+        {f"hidden at {delay} ms": actual.hidden for delay, actual in trials.items() if delay},
         "share of the wire time hidden, forward and backward, delay 10 ms",
         ten.hidden / GOAL,
         f"at least {GOAL:.0%} hidden where the window is longer than the delay",

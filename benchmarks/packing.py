@@ -214,15 +214,17 @@ class Datatrove:
 
     def __call__(self, number: int) -> None:
         texts = self._shards[number]
-        self._step.run((PeerDocument(text, f"{place}") for place, text in enumerate(texts)), rank=number)
+        self._step.run((PeerDocument(text, f"{location}") for location, text in enumerate(texts)), rank=number)
 
 
 def write_corpus(folder: Path, texts: list[str], copies: int = 1) -> KeptShard:
     """One shard of documents, all kept, in row groups of 64."""
-    kept = KeptShard(*(folder / f"{kind}.parquet" for kind in ("documents", "filtered", "decisions")))
+    remaining = KeptShard(*(folder / f"{kind}.parquet" for kind in ("documents", "filtered", "decisions")))
     folder.mkdir()
     schemas = (DOCUMENTS, FILTERED, DECISIONS)
-    writers = [pq.ParquetWriter(path, schema, compression="zstd") for path, schema in zip(kept, schemas, strict=True)]
+    writers = [
+        pq.ParquetWriter(path, schema, compression="zstd") for path, schema in zip(remaining, schemas, strict=True)
+    ]
     for copy in range(copies):
         for first in range(0, len(texts), 64):
             documents = [
@@ -236,7 +238,7 @@ def write_corpus(folder: Path, texts: list[str], copies: int = 1) -> KeptShard:
                 writer.write_table(pa.Table.from_pylist(table, schema=writer.schema))
     for writer in writers:
         writer.close()
-    return kept
+    return remaining
 
 
 def memory(folder: Path, copies: tuple[int, int]) -> None:
@@ -244,7 +246,7 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
     texts = machine_texts(150)
     print("peak memory of a worker that encodes, packs and writes one shard")
     for count in copies:
-        kept = write_corpus(folder / f"memory-{count}", texts, count)
+        remaining = write_corpus(folder / f"memory-{count}", texts, count)
         (folder / f"out-{count}").mkdir()
         code = (
             "import sys; from pathlib import Path\n"
@@ -255,7 +257,7 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
             "status = Path('/proc/self/status').read_text()\n"
             "print(int(status.partition('VmHWM:')[2].split()[0]) // 1024)\n"
         )
-        command = [sys.executable, "-c", code, *kept, folder / "tokenizer", folder / f"out-{count}"]
+        command = [sys.executable, "-c", code, *remaining, folder / "tokenizer", folder / f"out-{count}"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         size = count * sum(len(text.encode()) for text in texts) / 1e6
         print(f"  shard of {size:6.1f} MB of text {done.stdout.strip():>6} MiB")

@@ -97,8 +97,8 @@ def _model() -> Pipeline:
 
 def _frequent(counts: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     names = [name for each in counts for name in each]
-    kept = {name for name in set(names) if names.count(name) >= MIN_PAGES}
-    return [{name: value for name, value in each.items() if name in kept} for each in counts]
+    remaining = {name for name in set(names) if names.count(name) >= MIN_PAGES}
+    return [{name: value for name, value in each.items() if name in remaining} for each in counts]
 
 
 def _cross_validated(

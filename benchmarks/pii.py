@@ -52,8 +52,8 @@ def main() -> None:
 def ours(text: str, item: str | None) -> bool:
     """Whether the item, without its preceding word, is found; or anything in a text without one."""
     characters = Characters(text)
-    found = [text[each.start : each.end] for each in find_pii(characters, layout(characters.codes), REGIONS)]
-    return any(spot in item and len(spot) >= 7 for spot in found) if item else bool(found)
+    result = [text[each.start : each.end] for each in find_pii(characters, layout(characters.codes), REGIONS)]
+    return any(spot in item and len(spot) >= 7 for spot in result) if item else bool(result)
 
 
 def changed(formatter: PIIFormatter, text: str) -> bool:

@@ -90,8 +90,8 @@ def main() -> None:
         rows.append((runs[0]["stages"], seconds[REPEATS // 2], seconds[-1] - seconds[0], files))
     print(machine("pydantic"))
     print("| stages | CPU s | slowest minus fastest of 3 | ms a stage | files |\n|---|---|---|---|---|")
-    for stages, median, spread, files in rows:
-        print(f"| {stages:,} | {median:.2f} | {spread:.2f} | {median / stages * 1e3:.3f} | {files:,} |")
+    for stages, median, deviation, files in rows:
+        print(f"| {stages:,} | {median:.2f} | {deviation:.2f} | {median / stages * 1e3:.3f} | {files:,} |")
     report("planning", rows[-1][1], {}, "CPU s", rows[-1][1] / GOAL_S, f"10,000 committed stages in {GOAL_S:.0f} s")
 
 

@@ -63,12 +63,12 @@ def planted(texts: Sequence[str], seed: int = 0) -> list[str]:
     """The texts; edits of three in ten of them; and the same number of pages that share up to half of their words with
     others."""
     draw = random.Random(seed)
-    found = list(texts)
+    result = list(texts)
     for text in draw.sample(list(texts), int(len(texts) * 0.3)):
-        found += [draw.choice(EDITS)(text, draw) for _ in range(draw.choice((1, 1, 1, 2, 4)))]
-    found += boilerplate(texts, int(len(texts) * 0.2), draw)
-    draw.shuffle(found)
-    return found
+        result += [draw.choice(EDITS)(text, draw) for _ in range(draw.choice((1, 1, 1, 2, 4)))]
+    result += boilerplate(texts, int(len(texts) * 0.2), draw)
+    draw.shuffle(result)
+    return result
 
 
 def boilerplate(texts: Sequence[str], count: int, draw: random.Random) -> list[str]:

@@ -142,7 +142,7 @@ def sourced_texts(files: list[Path]) -> tuple[list[tuple[str, str]], list[str], 
     from pipelines.source.web.charsets import decode
     from pipelines.source.web.warc.responses import Response, read_responses
 
-    responses = [found for file in files for found in read_responses(file) if isinstance(found, Response)]
+    responses = [result for file in files for result in read_responses(file) if isinstance(result, Response)]
     folder = Path(tempfile.mkdtemp())
     recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
     made: dict[str, Artifact] = {}

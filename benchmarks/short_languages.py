@@ -76,13 +76,13 @@ def main() -> None:
 
 
 def _paragraphs(folder: Path) -> dict[str, list[str]]:
-    found = {}
+    result = {}
     for code, name in FILES.items():
         page = html.parse(folder / "declaration" / f"{name}.html", html.HTMLParser(encoding="utf-8"))
         texts = (re.sub(r"\s+", " ", each.text_content()).strip() for each in page.iter("p"))
         least = MIN_CHARACTERS.get(code, 40)
-        found[code] = [unicodedata.normalize("NFC", text) for text in texts if least <= len(text) < SHORT_CHARACTERS]
-    return found
+        result[code] = [unicodedata.normalize("NFC", text) for text in texts if least <= len(text) < SHORT_CHARACTERS]
+    return result
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def main() -> None:
     torch.set_num_threads(1)
     write(rows, folder)
     dataset = StreamingDataset(local=str(folder), shuffle=True, shuffle_seed=1, batch_size=batch)
-    found = contenders(dataset, batch)
+    result = contenders(dataset, batch)
     print(streaming.__version__, torch.__version__, flush=True)
     for line in sys.stdin:
         started = time.process_time()
-        total = found[line.strip()]()
+        total = result[line.strip()]()
         print(time.process_time() - started, total, flush=True)
 
 

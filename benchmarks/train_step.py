@@ -137,14 +137,14 @@ def main() -> None:
     names = available()
     plan = QUICK if options.quick else FULL
     print(machine("torch", *(package for package in NEEDED.values() if package and find_spec(package))))
-    found = on_cpu(names, plan, eager=not options.quick and "mixtral" in names)
+    actual = on_cpu(names, plan, eager=not options.quick and "mixtral" in names)
     if not options.quick and {*ENGINES} <= {*names}:
         muon_by_tokens()
     if torch.cuda.is_available():
         on_gpu([name for name in names if name not in ENGINES], steps=4 if options.quick else 12)
     else:
         print("GPU: not measured, torch.cuda.is_available() is false here")
-    result(found)
+    result(actual)
 
 
 def available() -> list[str]:
@@ -160,13 +160,13 @@ def available() -> list[str]:
 
 def on_cpu(names: list[str], plan: Plan, eager: bool) -> dict[tuple[str, int], dict[str, dict[str, Timing]]]:
     """Timings by (dtype, experts), contender, and kind."""
-    found = {}
+    actual = {}
     for dtype, num_experts, rounds in plan.cases:
         # The loop over 128 experts takes seconds a step: its gradients are quadratic in the number of experts.
         contenders = [*names, EAGER] if eager and num_experts == 16 else names
-        found[dtype, num_experts] = in_turn(contenders, cpu_setting(num_experts, dtype), plan, rounds)
-        show(f"{num_experts} experts of width {SHAPES[num_experts]}, {dtype}", found[dtype, num_experts])
-    return found
+        actual[dtype, num_experts] = in_turn(contenders, cpu_setting(num_experts, dtype), plan, rounds)
+        show(f"{num_experts} experts of width {SHAPES[num_experts]}, {dtype}", actual[dtype, num_experts])
+    return actual
 
 
 def muon_by_tokens() -> None:
@@ -238,14 +238,14 @@ def speed(timings: dict[str, dict[str, Timing]], name: str, kind: str) -> float:
     return times_as_fast(timings["ours"][kind], timings[name][kind])
 
 
-def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
+def result(actual: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
     """The goals, and the line of JSON: the lower of the ratios of 16 and 128 experts in bfloat16."""
     peers = {"mixtral", "deepspeed"}
     ratios = {}
     goals = GOALS[has_amx()]
     unit = "with AMX" if has_amx() else "without AMX"
     print(f"\nA processor {unit}. Goals: the expert layer in bfloat16 {' and '.join(goal_words(goals))}")
-    for (dtype, num_experts), timings in found.items():
+    for (dtype, num_experts), timings in actual.items():
         present = sorted(peers & timings.keys())
         for kind in ("experts", "step"):
             against = min((speed(timings, name, kind) for name in present), default=float("nan"))
@@ -262,7 +262,7 @@ def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
                 f"{dtype}, {num_experts} experts: the engine's step takes {adamw:.2f} x plain AdamW's, with Muon "
                 f"{muon:.2f} x: {ratio:.2f} x the engine's with AdamW, goal {MUON_GOAL}"
             )
-    timings = found["bfloat16", 128]
+    timings = actual["bfloat16", 128]
     rates = {name: BATCH * LENGTH / kinds["experts"].median for name, kinds in timings.items() if "experts" in kinds}
     report(
         "train_step",

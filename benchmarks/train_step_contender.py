@@ -285,12 +285,12 @@ def main() -> None:
             if "build" in request:
                 contender = None
                 contender = build(sys.argv[1], request["build"])
-                found: Any = [contender.step() for _ in range(request["warm_up"])]
+                result: Any = [contender.step() for _ in range(request["warm_up"])]
             else:
-                found = answer(contender, request) if contender else "out of memory"
+                result = answer(contender, request) if contender else "out of memory"
         except torch.cuda.OutOfMemoryError:
-            contender, found = None, "out of memory"
-        print(json.dumps(found), file=answers, flush=True)
+            contender, result = None, "out of memory"
+        print(json.dumps(result), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
 def store(sources: list[Path], folder: Path) -> dict[str, Path]:
     """The records of `sources` stored in each way, in one file each."""
     with_places = (cut_records(source.open("rb"), LIMIT) for source in sources)
-    count = sum(isinstance(found, Record) for found in chain.from_iterable(with_places))
+    count = sum(isinstance(result, Record) for result in chain.from_iterable(with_places))
     plain = [gzip.decompress(source.read_bytes()) for source in sources]
     records = [b"WARC/1.0\r\n" + part for part in b"".join(plain).split(b"WARC/1.0\r\n")[1:]]
     if len(records) != count:

@@ -19,14 +19,14 @@ PACKAGES = ("arctic_model", "data_recipes", "infra", "pipelines")
 def raised_classes() -> list[tuple[str, str]]:
     """Module and name of every class that is named as an exception, in the source: the result does not depend on
     imports."""
-    found = []
+    result = []
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
             module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ClassDef) and node.name.endswith(("Error", "Exception")):
-                    found.append((module, node.name))
-    return found
+                    result.append((module, node.name))
+    return result
 
 
 def test_the_classes_are_seen():

@@ -57,25 +57,25 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def error(found: Any, expected: Any) -> float:
+def error(result: Any, expected: Any) -> float:
     """The largest, as a share of the largest value, of all results of an operator."""
     shares = []
-    for ours, theirs in zip(tree_iter(found), tree_iter(expected), strict=True):
+    for ours, theirs in zip(tree_iter(result), tree_iter(expected), strict=True):
         wide = theirs.double()
         shares.append((ours.double().cpu() - wide).abs().max() / wide.abs().max())
     return float(max(shares))
 
 
 def operator_errors(dtype: torch.dtype, device: torch.device) -> dict[str, float]:
-    found = {}
+    result = {}
     for name, inputs in cases(dtype).items():
         wide = tree_map(lambda each: each.float() if is_float(each) else each, inputs)
         moved = tree_map(lambda each: each.to(device) if isinstance(each, Tensor) else each, inputs)
         operator = getattr(operators, name)
-        found[name] = error(operator(*moved), operator(*wide))
+        result[name] = error(operator(*moved), operator(*wide))
     for name, written in (("swiglu_backward", swiglu_backward), ("softmax_residual", softmax_residual)):
-        found[name] = written(dtype, device)
-    return found
+        result[name] = written(dtype, device)
+    return result
 
 
 def fp8_errors(device: torch.device) -> dict[str, float]:
@@ -84,11 +84,11 @@ def fp8_errors(device: torch.device) -> dict[str, float]:
         return {}
     rows, matrices = torch.randn(300, 640).bfloat16(), torch.randn(3, 640, 1104).bfloat16()
     ends = torch.tensor([100, 100, 300], dtype=torch.int32)
-    found = {}
+    result = {}
     for name, matrix, groups in (("all rows", matrices[0], None), ("groups", matrices, ends)):
         inputs = [each if each is None else each.to(device) for each in (rows, matrix.mT.contiguous().mT, groups)]
-        found[name] = error(up_projection(*inputs, fp8=True), up_projection(rows, matrix, groups, fp8=True))
-    return found
+        result[name] = error(up_projection(*inputs, fp8=True), up_projection(rows, matrix, groups, fp8=True))
+    return result
 
 
 def is_float(value: Any) -> bool:
@@ -121,9 +121,11 @@ def model_errors(dtype: torch.dtype, device: torch.device) -> dict[str, float]:
     losses, gradients = [], []
     for where, precision in ((device, dtype), (torch.device("cpu"), torch.float32)):
         model = ArcticModel(config, seed=0).to(where, precision)
-        given = batch(config, 4, where, seed=0)
+        provided = batch(config, 4, where, seed=0)
         load = torch.full((config.num_layers, config.num_experts), 0.5, device=where)
-        loss, _ = training_loss(model, given, Scale(given.ids.numel(), given.ids.numel(), load), Optimization())
+        loss, _ = training_loss(
+            model, provided, Scale(provided.ids.numel(), provided.ids.numel(), load), Optimization()
+        )
         loss.backward()
         losses.append(float(loss))
         gradients.append(torch.cat([each.grad.double().cpu().flatten() for each in model.parameters()]))  # type: ignore[union-attr]
@@ -132,21 +134,24 @@ def model_errors(dtype: torch.dtype, device: torch.device) -> dict[str, float]:
 
 
 def main() -> None:
-    given = options()
+    provided = options()
     torch.manual_seed(0)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for dtype in BOUNDS:
         name = str(dtype).removeprefix("torch.")
-        found[name] = {"operators": operator_errors(dtype, given.device), "model": model_errors(dtype, given.device)}
-        worst = max(found[name]["operators"], key=found[name]["operators"].__getitem__)
-        if found[name]["operators"][worst] > BOUNDS[dtype]:
-            raise SystemExit(f"{worst} in {name} is wrong: {found[name]['operators']}")
-        if found[name]["model"]["gradient"] > MODEL_BOUNDS[dtype] or found[name]["model"]["loss"] > LOSS_BOUND:
-            raise SystemExit(f"the model in {name} is wrong: {found[name]['model']}")
-    found["fp8"] = fp8_errors(given.device)
-    if max(found["fp8"].values(), default=0.0) > BOUNDS[torch.bfloat16]:
-        raise SystemExit(f"products in FP8 are wrong: {found['fp8']}")
-    finish(**found)
+        result[name] = {
+            "operators": operator_errors(dtype, provided.device),
+            "model": model_errors(dtype, provided.device),
+        }
+        worst = max(result[name]["operators"], key=result[name]["operators"].__getitem__)
+        if result[name]["operators"][worst] > BOUNDS[dtype]:
+            raise SystemExit(f"{worst} in {name} is wrong: {result[name]['operators']}")
+        if result[name]["model"]["gradient"] > MODEL_BOUNDS[dtype] or result[name]["model"]["loss"] > LOSS_BOUND:
+            raise SystemExit(f"the model in {name} is wrong: {result[name]['model']}")
+    result["fp8"] = fp8_errors(provided.device)
+    if max(result["fp8"].values(), default=0.0) > BOUNDS[torch.bfloat16]:
+        raise SystemExit(f"products in FP8 are wrong: {result['fp8']}")
+    finish(**result)
 
 
 if __name__ == "__main__":

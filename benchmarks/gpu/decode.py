@@ -26,26 +26,26 @@ def weight_bytes(config: ArcticConfig, num_sequences: int) -> float:
 
 
 def main() -> None:
-    given = options()
-    config = model_config("arctic-2.5b-a400m", given.dry)
-    with torch.device(given.device):
+    provided = options()
+    config = model_config("arctic-2.5b-a400m", provided.dry)
+    with torch.device(provided.device):
         model = ArcticModel(config, seed=0).to(torch.bfloat16).eval()
-    prompt, new = (16, 8) if given.dry else (PROMPT, NEW)
-    gpu = None if given.dry else gpu_named(torch.cuda.get_device_name())
-    found: dict[str, Any] = {}
+    prompt, new = (16, 8) if provided.dry else (PROMPT, NEW)
+    gpu = None if provided.dry else gpu_named(torch.cuda.get_device_name())
+    result: dict[str, Any] = {}
     for size in BATCHES:
         prompts = [[(7 * row + at) % config.vocab_size for at in range(prompt)] for row in range(size)]
         model.generate(prompts, 2)
-        started = now(given.device)
+        started = now(provided.device)
         model.generate(prompts, 1)
-        read = now(given.device)
+        read = now(provided.device)
         model.generate(prompts, 1 + new)
-        per_step = (now(given.device) - read - (read - started)) / new
-        found[f"batch {size}"] = {"tokens_per_s": size / per_step, "step_ms": 1000 * per_step}
+        per_step = (now(provided.device) - read - (read - started)) / new
+        result[f"batch {size}"] = {"tokens_per_s": size / per_step, "step_ms": 1000 * per_step}
         if gpu:
             share = weight_bytes(config, size) / per_step / gpu.memory_bytes_per_s
-            found[f"batch {size}"]["share_of_bandwidth"] = share
-    finish(**found)
+            result[f"batch {size}"]["share_of_bandwidth"] = share
+    finish(**result)
 
 
 if __name__ == "__main__":

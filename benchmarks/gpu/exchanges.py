@@ -25,13 +25,13 @@ def dealt_out(logits: Tensor, top_k: int, bias: Tensor | None = None) -> Routing
 
 
 def main() -> None:
-    given = options("routing")
-    forced: Any = patch.object(router, "route", dealt_out) if given.routing == "forced" else nullcontext()
+    provided = options("routing")
+    forced: Any = patch.object(router, "route", dealt_out) if provided.routing == "forced" else nullcontext()
     with forced:
-        found = overlap.on_one_device(given.device.type, repeats=2 if given.dry else 8)
-    medians = found.medians
-    finish(hidden=found.hidden, equal_bits=found.equal, **medians)
-    if not found.equal:
+        result = overlap.on_one_device(provided.device.type, repeats=2 if provided.dry else 8)
+    medians = result.medians
+    finish(hidden=result.hidden, equal_bits=result.equal, **medians)
+    if not result.equal:
         raise SystemExit("the two orders differ")
 
 

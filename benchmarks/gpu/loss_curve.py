@@ -23,8 +23,10 @@ def curve(device: torch.device, dtype: torch.dtype, num_steps: int) -> list[floa
     losses = []
     load = torch.zeros(CONFIG.num_layers, CONFIG.num_experts, device=device)
     for step in range(num_steps):
-        given = batch(CONFIG, 4, device, seed=step)
-        loss, _ = training_loss(model, given, Scale(given.ids.numel(), given.ids.numel(), load), Optimization())
+        provided = batch(CONFIG, 4, device, seed=step)
+        loss, _ = training_loss(
+            model, provided, Scale(provided.ids.numel(), provided.ids.numel(), load), Optimization()
+        )
         loss.backward()
         for master, parameter in zip(masters, model.parameters(), strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
@@ -37,9 +39,9 @@ def curve(device: torch.device, dtype: torch.dtype, num_steps: int) -> list[floa
 
 
 def main() -> None:
-    given = options()
-    num_steps = 20 if given.dry else 200
-    ours = curve(given.device, torch.bfloat16, num_steps)
+    provided = options()
+    num_steps = 20 if provided.dry else 200
+    ours = curve(provided.device, torch.bfloat16, num_steps)
     reference = curve(torch.device("cpu"), torch.float32, num_steps)
     last = num_steps // 10
     ends = [sum(losses[-last:]) / last for losses in (ours, reference)]

@@ -49,7 +49,7 @@ def main() -> int:
         results["parts"][name] = part(command, min(patience * limit_s, end - time.monotonic()), options)
         (options.out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
         print(f"{name}: {json.dumps(results['parts'][name])}", flush=True)
-    failed = [name for name, found in results["parts"].items() if "error" in found]
+    failed = [name for name, result in results["parts"].items() if "error" in result]
     print(f"{len(results['parts'])} parts, failed: {', '.join(failed) or 'none'}. {options.out / 'results.json'}")
     return 1 if failed else 0
 
@@ -80,16 +80,16 @@ def part(command: list[str], limit_s: float, options: argparse.Namespace) -> dic
         return {"error": f"took more than {limit_s:.0f} s"}
     if done.returncode:
         return {"error": done.stderr.strip()[-2000:] or f"exit status {done.returncode}"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"seconds": round(time.monotonic() - started, 1)}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result | {"seconds": round(time.monotonic() - started, 1)}
 
 
 def machine() -> dict[str, Any]:
-    found: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
+    result: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {"gpu": properties.name, "memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
-    return found
+        result |= {"gpu": properties.name, "memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
+    return result
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ def options(*positional: str) -> argparse.Namespace:
         parser.add_argument(name)
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--out", type=Path, default=Path())
-    found = parser.parse_args()
-    found.device = torch.device("cpu" if found.dry else "cuda")
-    if found.dry:
+    result = parser.parse_args()
+    result.device = torch.device("cpu" if result.dry else "cuda")
+    if result.dry:
         torch.set_num_threads(1)
-    return found
+    return result
 
 
 def model_config(name: str, dry: bool) -> ArcticConfig:

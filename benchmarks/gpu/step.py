@@ -54,9 +54,9 @@ def ours(config: ArcticConfig, device: torch.device, backend: str | None) -> tup
                 part.compile(backend=backend)
     load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=device)
 
-    def loss(given: Batch) -> Tensor:
-        count = float(given.ids.numel() * PASSES)
-        return training_loss(model, given, Scale(count, count, load), Optimization())[0]
+    def loss(provided: Batch) -> Tensor:
+        count = float(provided.ids.numel() * PASSES)
+        return training_loss(model, provided, Scale(count, count, load), Optimization())[0]
 
     return model, loss
 
@@ -79,7 +79,7 @@ def mixtral(config: ArcticConfig, device: torch.device) -> tuple[nn.Module, Loss
     theirs._experts_implementation = "grouped_mm"
     with torch.device(device):
         model = MixtralForCausalLM(theirs).to(torch.bfloat16)
-    return model, lambda given: model(input_ids=given.ids, labels=given.ids).loss / PASSES
+    return model, lambda provided: model(input_ids=provided.ids, labels=provided.ids).loss / PASSES
 
 
 class Trainer:
@@ -92,8 +92,8 @@ class Trainer:
         self.loss, self.batches = loss, batches
 
     def passes(self) -> None:
-        for given in self.batches:
-            self.loss(given).backward()
+        for provided in self.batches:
+            self.loss(provided).backward()
 
     @torch.no_grad()
     def update(self) -> None:
@@ -118,14 +118,14 @@ class EngineTrainer:
         self.settings = Optimization(engine="flat", dtype="bfloat16", optimizer="adamw", fp8=fp8)
         self.engine = Engine(config, self.settings, 1, len(batches), training_loss)
         load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=self.engine.device)
-        count = float(sum(given.ids.numel() for given in batches))
+        count = float(sum(provided.ids.numel() for provided in batches))
         self.scale, self.batches = Scale(count, count, load), batches
 
     def passes(self) -> None:
-        for number, given in enumerate(self.batches):
+        for number, provided in enumerate(self.batches):
             if number:
                 self.engine.end_micro_batch()
-            self.engine.backward(self.engine.forward(given, self.scale, self.settings)[0])
+            self.engine.backward(self.engine.forward(provided, self.scale, self.settings)[0])
 
     def update(self) -> None:
         self.engine.step(1e-4, self.engine.gradient_norm())
@@ -185,42 +185,42 @@ def trace(trainer: Trainer, file: Path) -> dict[str, float]:
     return dict(busy.most_common(20))
 
 
-def contender(name: str, config: ArcticConfig, given: Any) -> tuple[nn.Module, Loss]:
+def contender(name: str, config: ArcticConfig, provided: Any) -> tuple[nn.Module, Loss]:
     if name == "mixtral":
-        return mixtral(config, given.device)
+        return mixtral(config, provided.device)
     # On a CPU, whose compiler takes minutes, only the graphs are traced.
-    compiler = "aot_eager" if given.dry else "inductor"
-    return ours(config, given.device, compiler if name == "compiled" else None)
+    compiler = "aot_eager" if provided.dry else "inductor"
+    return ours(config, provided.device, compiler if name == "compiled" else None)
 
 
 def main() -> None:
-    given = options("model", "contender")
-    name = given.contender
-    config = model_config(given.model, given.dry)
+    provided = options("model", "contender")
+    name = provided.contender
+    config = model_config(provided.model, provided.dry)
     if name == "dense":
         config = dense(config)
-    sequences, passes, steps = (2, 2, 2) if given.dry else (SEQUENCES, PASSES, STEPS)
-    batches = [batch(config, sequences, given.device, seed) for seed in range(passes)]
+    sequences, passes, steps = (2, 2, 2) if provided.dry else (SEQUENCES, PASSES, STEPS)
+    batches = [batch(config, sequences, provided.device, seed) for seed in range(passes)]
     with torch_operators() if name in ("eager", "compiled") else nullcontext():
         trainer: Trainer | EngineTrainer = (
             EngineTrainer(config, batches, fp8=name == "fp8")
             if name in BY_ENGINE
-            else Trainer(*contender(name, config, given), batches)
+            else Trainer(*contender(name, config, provided), batches)
         )
-        found: dict[str, Any] = measured(trainer, given.device, steps)
+        result: dict[str, Any] = measured(trainer, provided.device, steps)
         if isinstance(trainer, Trainer) and name == "fused":
-            found["kernels_ms"] = trace(trainer, given.out / f"trace {given.model}.json.gz")
+            result["kernels_ms"] = trace(trainer, provided.out / f"trace {provided.model}.json.gz")
     tokens = passes * sequences * config.max_positions
     flops = flops_per_token(config, name) * tokens
-    found |= {"tokens_per_s": tokens / found["step_s"], "active_parameters": count_parameters(config).active}
-    gpu = None if given.dry else gpu_named(torch.cuda.get_device_name())
+    result |= {"tokens_per_s": tokens / result["step_s"], "active_parameters": count_parameters(config).active}
+    gpu = None if provided.dry else gpu_named(torch.cuda.get_device_name())
     if gpu:
-        found["mfu"] = flops / gpu.bfloat16_flops / found["step_s"]
+        result["mfu"] = flops / gpu.bfloat16_flops / result["step_s"]
         if name == "fused":
-            found["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
-    if not given.dry and name != "mixtral":
-        found |= memory(config, sequences, by_engine=name in BY_ENGINE)
-    finish(**found)
+            result["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
+    if not provided.dry and name != "mixtral":
+        result |= memory(config, sequences, by_engine=name in BY_ENGINE)
+    finish(**result)
 
 
 if __name__ == "__main__":

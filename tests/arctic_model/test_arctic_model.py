@@ -59,9 +59,9 @@ class Reference:
 
     def experts(self, name: str, token: Tensor) -> Tensor:
         probabilities = (self.weights[name + "gate.weight"] @ token).softmax(-1)
-        chosen = probabilities.argsort(descending=True)[: self.config.top_k].tolist()
-        total = sum(probabilities[e] for e in chosen)
-        return sum(probabilities[e] / total * self.mlp(f"{name}experts.{e}.w{{}}.weight", token) for e in chosen)
+        selected = probabilities.argsort(descending=True)[: self.config.top_k].tolist()
+        total = sum(probabilities[e] for e in selected)
+        return sum(probabilities[e] / total * self.mlp(f"{name}experts.{e}.w{{}}.weight", token) for e in selected)
 
     def attention(self, name: str, x: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
         q, k, v = (x @ self.weights[f"{name}{part}_proj.weight"].T for part in "qkv")
@@ -97,20 +97,20 @@ def test_logits_and_gradients_are_those_of_the_definition(model: ArcticModel) ->
     (expected * weight).sum().backward()
     (logits * weight.float()).sum().backward()
     for name, gradient in gradients(model).items():
-        wanted = reference.weights[name].grad
-        wanted = torch.zeros_like(gradient).double() if wanted is None else wanted
-        torch.testing.assert_close(gradient.double(), wanted, atol=2e-3, rtol=1e-3, msg=name)
+        required = reference.weights[name].grad
+        required = torch.zeros_like(gradient).double() if required is None else required
+        torch.testing.assert_close(gradient.double(), required, atol=2e-3, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("capacity_factor", [0.0, 0.75])
 def test_layers_computed_again_change_no_bit(capacity_factor: float) -> None:
-    found = []
+    result = []
     for policy in (ForwardPolicy(capacity_factor), ForwardPolicy(capacity_factor, "layer")):
         model = ArcticModel(CONFIG, seed=1)
         hidden, routing = model.hidden_states(*batch(), policy=policy)
         (hidden * torch.linspace(0, 1, hidden.numel()).view_as(hidden)).sum().backward()
-        found.append([hidden, *routing[:3], *(p.grad for p in model.model.parameters())])
-    assert all(torch.equal(kept, again) for kept, again in zip(*found, strict=True))
+        result.append([hidden, *routing[:3], *(p.grad for p in model.model.parameters())])
+    assert all(torch.equal(remaining, again) for remaining, again in zip(*result, strict=True))
 
 
 def gradients(model: ArcticModel) -> dict[str, Tensor]:

@@ -105,8 +105,8 @@ PEERS = {
 
 @pytest.fixture(params=PEERS.values(), ids=PEERS)
 def peer(request: pytest.FixtureRequest) -> Peer:
-    chosen: Peer = request.param
-    return chosen
+    selected: Peer = request.param
+    return selected
 
 
 HALF = 0.5
@@ -158,12 +158,12 @@ def test_logits_and_gradients_are_those_of_transformers(peer: Peer) -> None:
     theirs = peer.build()
     ours = twin(theirs, peer.config)
     ids = torch.randint(0, 384, (2, 20), generator=torch.Generator().manual_seed(1))
-    expected, found = theirs(ids).logits, ours(ids)
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    expected, result = theirs(ids).logits, ours(ids)
+    torch.testing.assert_close(result, expected, atol=2e-4, rtol=1e-4)
 
     upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2)) / expected.numel() ** 0.5
     expected.backward(upstream)
-    found.backward(upstream)
+    result.backward(upstream)
     gradients = named(theirs, peer.config, lambda parameter: parameter.grad, 1 / HALF)
     for parameter in ours.parameters():
         parameter.data = parameter.grad

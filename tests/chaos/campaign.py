@@ -290,9 +290,9 @@ def undisturbed(home: Path, s3: S3) -> tuple[dict[str, dict[str, str]], dict[str
             started = time.monotonic()
             assert finish(case, case.start()) == 0, (case.folder / "output.txt").read_text()
             seconds[mode] = time.monotonic() - started
-            found = {each.manifest.id: dict(each.digests) for each in case.committed().values()}
-            assert digests in ({}, found), "the undisturbed runs differ"
-            digests = found
+            result = {each.manifest.id: dict(each.digests) for each in case.committed().values()}
+            assert digests in ({}, result), "the undisturbed runs differ"
+            digests = result
     return digests, seconds
 
 
@@ -330,8 +330,8 @@ def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) 
         left = leftovers(marks, shared)
     counts: dict[tuple[str, str], int] = {}
     for each in struck:
-        place = f"{each.mode}, {each.kind}"
-        counts[each.fault, place] = counts.get((each.fault, place), 0) + 1
+        location = f"{each.mode}, {each.kind}"
+        counts[each.fault, location] = counts.get((each.fault, location), 0) + 1
     return Report(seed, counts, tuple(problems), left, number, time.monotonic() - started)
 
 

@@ -41,24 +41,24 @@ class Victim:
 
     def named(self, *parts: str) -> list[psutil.Process]:
         """Those whose command line has one of `parts`."""
-        found = []
+        result = []
         for process in self.processes():
             with suppress(psutil.Error):
                 if any(part in " ".join(process.cmdline()) for part in parts):
-                    found.append(process)
-        return found
+                    result.append(process)
+        return result
 
 
 def marked(mark: str) -> list[psutil.Process]:
     """Processes with a mark in their environment."""
-    found = []
+    result = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, psutil.Error):
             if mark.encode() in (folder / "environ").read_bytes():
                 process = psutil.Process(int(folder.name))
                 if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-    return found
+                    result.append(process)
+    return result
 
 
 def kill(processes: list[psutil.Process]) -> bool:

@@ -27,11 +27,13 @@ class Report:
 
     def text(self) -> str:
         """The table and its sums, as Markdown."""
-        places = sorted({place for _, place in self.counts})
+        locations = sorted({location for _, location in self.counts})
         names = sorted({name for name, _ in self.counts})
-        lines = ["| fault | " + " | ".join(places) + " |", "|---" * (1 + len(places)) + "|"]
+        lines = ["| fault | " + " | ".join(locations) + " |", "|---" * (1 + len(locations)) + "|"]
         for name in names:
-            lines.append(f"| {name} | " + " | ".join(str(self.counts.get((name, place), 0)) for place in places) + " |")
+            lines.append(
+                f"| {name} | " + " | ".join(str(self.counts.get((name, location), 0)) for location in locations) + " |"
+            )
         guarantees = {
             "committed results lost": "lost",
             "results built again after their commit": "built",

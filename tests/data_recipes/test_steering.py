@@ -24,8 +24,8 @@ def phases(*train: dict[str, Any], steps: int = 10) -> list[PhaseSection]:
 def values(field: str, own: list[dict[str, Any]], amendments: dict[int, dict[str, Any]]) -> list[list[tuple]]:
     """First step, last step and value of `field` of each segment, by phase."""
     sections = [AmendmentSection(from_step=step, train=fields) for step, fields in amendments.items()]
-    found = segments(TRAIN, phases(*own), sections, [LENGTH] * len(own))
-    return [[(each.first_step, each.last_step, getattr(each.train, field)) for each in phase] for phase in found]
+    result = segments(TRAIN, phases(*own), sections, [LENGTH] * len(own))
+    return [[(each.first_step, each.last_step, getattr(each.train, field)) for each in phase] for phase in result]
 
 
 def test_a_phase_without_its_own_fields_has_those_of_the_run():
@@ -47,14 +47,14 @@ def test_an_amendment_at_the_end_of_a_phase_is_the_start_of_the_next():
 def test_the_latest_setting_wins():
     """A phase that sets a field ends an earlier amendment of it; one inside the phase changes it again, and stays."""
     own = [{}, {"peak_lr": 0.02}, {}]
-    found = values("peak_lr", own, {6: {"peak_lr": 0.5}, 15: {"peak_lr": 0.7}})
-    assert found == [[(0, 6, 0.01), (6, 10, 0.5)], [(10, 15, 0.02), (15, 20, 0.7)], [(20, 30, 0.7)]]
+    result = values("peak_lr", own, {6: {"peak_lr": 0.5}, 15: {"peak_lr": 0.7}})
+    assert result == [[(0, 6, 0.01), (6, 10, 0.5)], [(10, 15, 0.02), (15, 20, 0.7)], [(20, 30, 0.7)]]
 
 
 def test_steps_and_tokens_follow_the_batch():
     """Ten steps of 4 sequences, then five of 8 that read as much."""
-    found = segments(TRAIN, phases({}, {"global_batch_sequences": 8}, {}), [], [LENGTH] * 3)
-    assert [(each.first_step, each.last_step, each.first_tokens) for (each,) in found] == [
+    result = segments(TRAIN, phases({}, {"global_batch_sequences": 8}, {}), [], [LENGTH] * 3)
+    assert [(each.first_step, each.last_step, each.first_tokens) for (each,) in result] == [
         (0, 10, 0),
         (10, 15, 10 * STEP_TOKENS),
         (15, 25, 20 * STEP_TOKENS),
@@ -81,12 +81,12 @@ def test_an_amendment_that_cannot_work_is_refused(amendments: dict[int, dict[str
 
 def test_weights_hold_for_the_rest_of_their_phase():
     """The second amendment leaves the order alone, the third replaces the first one's weights."""
-    given = [
+    provided = [
         AmendmentSection(from_step=3, weights={"sql": 1.0}, weights_to={"web": 1.0}),
         AmendmentSection(from_step=5, train={"peak_lr": 0.5}),
         AmendmentSection(from_step=8, train={"weight_decay": 0.0}, weights={"code": 0.5, "web": 0.5}),
     ]
-    first, second = segments(TRAIN, phases({}, {}), given, [LENGTH] * 2)
+    first, second = segments(TRAIN, phases({}, {}), provided, [LENGTH] * 2)
     assert [(each.first_step, each.data and each.data.tokens) for each in first] == [
         (0, None),
         (3, 7 * STEP_TOKENS),
@@ -99,10 +99,10 @@ def test_weights_hold_for_the_rest_of_their_phase():
 
 
 def test_weights_at_the_end_of_a_phase_are_those_of_the_next():
-    given = [AmendmentSection(from_step=10, weights={"sql": 1.0})]
+    provided = [AmendmentSection(from_step=10, weights={"sql": 1.0})]
     message = r"amendments.1.from_step = 10: phases.2 begins after this step, with weights of its own. Change those"
     with pytest.raises(ValueError, match=message):
-        segments(TRAIN, phases({}, {}), given, [LENGTH] * 2)
+        segments(TRAIN, phases({}, {}), provided, [LENGTH] * 2)
 
 
 @pytest.mark.parametrize(

@@ -79,17 +79,17 @@ def test_a_flipped_bit_of_any_committed_file_is_named_or_changes_nothing(run: Ru
             except StoreError as error:
                 errors = {"plan": str(error)}
             file.write_bytes(whole)
-            place = f"{file.relative_to(run.store.root)}, bit {bit}"
+            location = f"{file.relative_to(run.store.root)}, bit {bit}"
             for error in errors.values():
-                assert str(artifact.path) in error and "Delete" in error, f"{place}: {error}"
+                assert str(artifact.path) in error and "Delete" in error, f"{location}: {error}"
             if errors:
                 noticed.add(f"{artifact.manifest.name} {file.suffix}")
                 assert run.build() == {}
-            assert changed(run, readers) == [], place
+            assert changed(run, readers) == [], location
     assert {"train .safetensors", "tokenize .json", "source .parquet", "mix .json"} <= noticed
 
 
 def changed(run: Run, stages: list[Stage]) -> list[str]:
     """Which of these stages have other files than at first."""
-    found = {stage.id: run.store.find(stage) for stage in stages if stage.name not in TIMED}
-    return [name for name, artifact in found.items() if artifact is None or artifact.digests != run.digests[name]]
+    result = {stage.id: run.store.find(stage) for stage in stages if stage.name not in TIMED}
+    return [name for name, artifact in result.items() if artifact is None or artifact.digests != run.digests[name]]

@@ -112,15 +112,15 @@ def test_planted_items_are_counted_shown_and_left_out_of_the_clean_score(leaky, 
     documents = pq.read_table(made["source[notes]"].path / "documents").to_pylist()
     addresses = {document["doc_id"]: document["url"] for document in documents}
     evidence = pq.read_table(made["evaluate[1]"].path / EVIDENCE_FILE).to_pylist()
-    found = {row["item_id"]: row for row in evidence}
-    assert len(found) == len(evidence)
+    result = {row["item_id"]: row for row in evidence}
+    assert len(result) == len(evidence)
     for number in (*EXACT, *EDITED):
-        row = found.pop(f"race/{number:05d}")
+        row = result.pop(f"race/{number:05d}")
         assert (row["task"], row["corpus"], row["field"]) == ("race", "notes", "article")
         assert addresses[row["doc_id"]] == address(number)
         assert row["share"] == 1.0 if number in EXACT else 0.85 < row["share"] < 1.0
         assert row["excerpt"] in next(each["text"] for each in documents if each["doc_id"] == row["doc_id"])
-    assert found == {}
+    assert result == {}
 
     samples = pq.read_table(made["evaluate[1]"].path / SAMPLES_FILE).to_pylist()
     asked = [sample for sample in samples if sample["task"] == "race"]

@@ -16,9 +16,9 @@ def wait_for(condition, process, seconds=240):
     """Poll until `condition()` gives something; the process must still be running then."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
+        result = condition()
+        if result:
+            return result
         assert process.poll() is None, process.output.read_text()
         time.sleep(0.02)
     raise AssertionError(f"nothing after {seconds} s:\n{process.output.read_text()}")

@@ -153,14 +153,14 @@ def test_killed_at_any_point_it_goes_on_with_what_is_missing_and_ends_in_the_sam
         kill_and_wait(process)
         # Nothing that was stored before is gone, and nothing is reported as done that is not stored.
         assert storm.journal()[: len(before)] == before
-        told = progress(process.output.read_text())
-        assert told[:1] in ([], [len(answers(before))])
-        assert all(count <= len(answers(storm.journal())) for count in told)
+        reported = progress(process.output.read_text())
+        assert reported[:1] in ([], [len(answers(before))])
+        assert all(count <= len(answers(storm.journal())) for count in reported)
 
-    kept = storm.journal()
+    remaining = storm.journal()
     output = storm.finish(storm.start(2))
-    assert progress(output)[:1] in ([], [len(answers(kept))])
-    assert storm.journal()[: len(kept)] == kept
+    assert progress(output)[:1] in ([], [len(answers(remaining))])
+    assert storm.journal()[: len(remaining)] == remaining
     assert sorted(dict(storm.journal())) == sorted(dict(whole))
     # No answer and no verdict was made twice.
     assert len(storm.journal()) == len(whole)

@@ -141,16 +141,16 @@ def test_both_are_compared_on_the_same_items_by_paired_tests(judged: Judged, tas
     assert before.keys() == after.keys()
     assert len(before) == ASKED[task]
 
-    found = judged.tuned.differences[f"{task}/{HEADLINES[task]}"]
+    result = judged.tuned.differences[f"{task}/{HEADLINES[task]}"]
 
     pairs = [(int(before[item]), int(after[item])) for item in before]
     better, worse = pairs.count((0, 1)), pairs.count((1, 0))
-    assert found.n == len(pairs)
-    assert found.value == pytest.approx((better - worse) / len(pairs))
+    assert result.n == len(pairs)
+    assert result.value == pytest.approx((better - worse) / len(pairs))
     expected = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    assert found.mcnemar == pytest.approx(expected)
+    assert result.mcnemar == pytest.approx(expected)
     if better + worse and task != "text_to_sql":
-        assert found.p_value == pytest.approx(ttest_rel(*zip(*pairs, strict=True)).pvalue, rel=1e-6)
+        assert result.p_value == pytest.approx(ttest_rel(*zip(*pairs, strict=True)).pvalue, rel=1e-6)
 
 
 def test_what_is_compared_differs(judged: Judged) -> None:

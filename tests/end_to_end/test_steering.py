@@ -126,18 +126,18 @@ def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path
     assert why["train[2]"].endswith("continues the work before the change")
     read: list[int] = []
     with patch.object(PhaseBatches, "__call__", noting(read)):
-        found = run(recipe, steered, events := [])
+        result = run(recipe, steered, events := [])
     assert min(read) == 57
     points = [step for event in events if event["event"] == "metrics" for step, _ in event["points"]]
     assert [step for step in points if step > 40] == list(range(41, 89))
 
     expected = run(recipe, calm, [])
-    assert {id: each.manifest.digests() for id, each in found.items() if id != "report"} == {
+    assert {id: each.manifest.digests() for id, each in result.items() if id != "report"} == {
         id: each.manifest.digests() for id, each in expected.items() if id != "report"
     }
-    assert found["train[2]"].manifest.params["amendments"] == [{"from_step": 56, **changes}]
-    assert line in (found["report"].path / "report.html").read_text()
-    assert sequences_read(found) == ({"notes": 80, "lists": 112} if case == "weights" else {"notes": 144, "lists": 48})
+    assert result["train[2]"].manifest.params["amendments"] == [{"from_step": 56, **changes}]
+    assert line in (result["report"].path / "report.html").read_text()
+    assert sequences_read(result) == ({"notes": 80, "lists": 112} if case == "weights" else {"notes": 144, "lists": 48})
 
 
 def sequences_read(built: Built) -> dict[str, int]:

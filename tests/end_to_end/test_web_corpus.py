@@ -87,16 +87,16 @@ def test_the_text_is_the_page_without_its_frame(corpus):
     trafilatura 0.92, all of the text 0.70."""
     artifacts, _ = corpus
     texts = {document["url"]: document["text"] for document in rows(artifacts["source"], "documents")}
-    found = Counter()
+    result = Counter()
     for line in (WEB / "annotations.jsonl").read_text(encoding="utf-8").splitlines():
         page = json.loads(line)
         text = texts.get(page["url"])
         if text is not None:
-            found["hit"] += sum(segment in text for segment in page["with"])
-            found["missed"] += sum(segment not in text for segment in page["with"])
-            found["frame"] += sum(segment in text for segment in page["without"])
-    precision = found["hit"] / (found["hit"] + found["frame"])
-    recall = found["hit"] / (found["hit"] + found["missed"])
+            result["hit"] += sum(segment in text for segment in page["with"])
+            result["missed"] += sum(segment not in text for segment in page["with"])
+            result["frame"] += sum(segment in text for segment in page["without"])
+    precision = result["hit"] / (result["hit"] + result["frame"])
+    recall = result["hit"] / (result["hit"] + result["missed"])
     assert 2 * precision * recall / (precision + recall) > 0.88
 
 
@@ -119,8 +119,8 @@ def test_scores_and_decisions_stand_beside_the_documents(corpus):
     )
     languages = Counter(row["language"] for row in scores)
     assert languages["de"] > languages["en"] >= 10
-    kept = {row["language"] for row, passed in zip(scores, filtered, strict=True) if passed["keep"]}
-    assert kept <= {"en", "de", "fr", "es"}
+    remaining = {row["language"] for row, passed in zip(scores, filtered, strict=True) if passed["keep"]}
+    assert remaining <= {"en", "de", "fr", "es"}
 
 
 def test_a_page_that_is_crawled_twice_is_kept_once(corpus, tmp_path):

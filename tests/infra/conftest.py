@@ -24,8 +24,8 @@ class Tracking:
         return str(self.client.get_experiment_by_name("tiny").experiment_id)
 
     def run(self, name: str) -> Any:
-        [found] = self.client.search_runs([self.experiment], f"run_name = '{name}'")
-        return self.client.get_run(found.info.run_id)
+        [result] = self.client.search_runs([self.experiment], f"run_name = '{name}'")
+        return self.client.get_run(result.info.run_id)
 
     def names(self) -> list[str]:
         return sorted(run.info.run_name for run in self.client.search_runs([self.experiment]))

@@ -45,8 +45,8 @@ def test_tasks_on_ray(tmp_path):
             folder = tmp_path / name
             folder.mkdir()
             # more actors than there is room for: those that never start delay no other
-            found = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
-            assert sorted(found) == [(n, n * n) for n in range(9)]
+            result = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
+            assert sorted(result) == [(n, n * n) for n in range(9)]
         assert len(list((tmp_path / "plain").iterdir())) <= 2
         assert (tmp_path / "deadly" / "died").exists()
         with pytest.raises(ZeroDivisionError):

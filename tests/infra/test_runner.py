@@ -23,7 +23,9 @@ def write(context, inputs, text):
 
 def node(name, subject="", text=None, work=None, **inputs):
     text = text if text is not None else name
-    return Stage(name, subject, 1, {"text": text}, inputs, work or (lambda context, given: write(context, given, text)))
+    return Stage(
+        name, subject, 1, {"text": text}, inputs, work or (lambda context, provided: write(context, provided, text))
+    )
 
 
 def diamond(left="left"):
@@ -90,11 +92,11 @@ def test_a_failure_takes_its_descendants_and_nobody_else(store, run):
 def test_events_survive_in_order_and_a_torn_last_line_is_left_out(store, run):
     run(diamond())
     folder = store.root / "runs" / "test"
-    kept = [(event["event"], event["stage"]) for event in read_events(folder)]
-    assert kept[:2] == [("stage_started", "source[web]"), ("stage_finished", "source[web]")]
+    remaining = [(event["event"], event["stage"]) for event in read_events(folder)]
+    assert remaining[:2] == [("stage_started", "source[web]"), ("stage_finished", "source[web]")]
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"event": "sta')
-    assert [(event["event"], event["stage"]) for event in read_events(folder)] == kept
+    assert [(event["event"], event["stage"]) for event in read_events(folder)] == remaining
 
 
 def test_a_stage_that_another_run_builds_is_waited_for_and_taken_over(store, monkeypatch):
@@ -239,13 +241,13 @@ def test_selection_by_name_and_by_pattern(store):
 
 def test_only_refuses_to_build_what_it_leaves_out(store, run):
     stages = diamond()
-    chosen = select(stages, only="mix*")
+    selected = select(stages, only="mix*")
     with pytest.raises(SelectionError, match=r"leaves out source\[web\], filter\[web\], dedup\[web\]"):
-        require_inputs(plan(store, chosen), chosen)
+        require_inputs(plan(store, selected), selected)
     run(stages, only="source*")
     run(stages, only="filter*")
     run(stages, only="dedup*")
-    require_inputs(plan(store, chosen), chosen)
+    require_inputs(plan(store, selected), selected)
 
 
 def test_reusing_a_result_of_other_code_is_a_warning(store, run):

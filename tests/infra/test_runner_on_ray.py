@@ -171,8 +171,8 @@ class Machine:
         address = ray.get_runtime_context().gcs_address
         ports = {"min_worker_port": 0, "max_worker_port": 0, "dashboard_agent_listen_port": 0, "dashboard_port": None}
         memory = {"object_store_memory": 80 * 2**20}
-        place = {"redis_address": address, "gcs_address": address}
-        parameters = RayParams(num_cpus=num_cpus, num_gpus=num_gpus, **place, **ports, **memory)
+        location = {"redis_address": address, "gcs_address": address}
+        parameters = RayParams(num_cpus=num_cpus, num_gpus=num_gpus, **location, **ports, **memory)
         self._node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
 
     def leave(self):

@@ -81,8 +81,8 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, mon
 
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
-        found = build(crawl, tmp_path / "found", parallel=True)
+        result = build(crawl, tmp_path / "found", parallel=True)
     finally:
         ray.shutdown()
     assert len(list(tombs.iterdir())) >= 3
-    assert found == expected
+    assert result == expected

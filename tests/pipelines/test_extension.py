@@ -152,9 +152,9 @@ def test_a_second_module_of_one_name_is_refused(module):
     ],
 )
 def test_a_wrong_field_is_an_error_as_in_every_section(module, fields, message):
-    found = load_class("own_rules:Enough", Rule, [str(module())])
+    result = load_class("own_rules:Enough", Rule, [str(module())])
     with pytest.raises(ExtensionError) as error:
-        with_fields(found, fields)
+        with_fields(result, fields)
     assert str(error.value) == message
 
 

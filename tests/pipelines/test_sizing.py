@@ -162,9 +162,9 @@ def test_any_preset_can_be_sized_by_replacing_fields() -> None:
 
 
 def test_the_price_is_that_of_the_order() -> None:
-    spread = {"num_gpus": 1024, "expert_parallel_size": 64}
-    hours = int(row(printed(ARCTIC, SizeOptions(**spread)), "GPU-hours")[-1].replace(",", ""))
-    cost = row(printed(ARCTIC, SizeOptions(**spread, price_per_hour=1.0)), "cost at $1.00 an hour")[-1]
+    deviation = {"num_gpus": 1024, "expert_parallel_size": 64}
+    hours = int(row(printed(ARCTIC, SizeOptions(**deviation)), "GPU-hours")[-1].replace(",", ""))
+    cost = row(printed(ARCTIC, SizeOptions(**deviation, price_per_hour=1.0)), "cost at $1.00 an hour")[-1]
     assert int(cost.strip().replace(",", "").replace("$", "")) == hours
 
 
@@ -209,14 +209,14 @@ def test_sizing_imports_neither_torch_nor_ray_nor_mlflow() -> None:
 
 def test_the_roofline_of_every_gpu_at_the_sequence_length_of_the_run() -> None:
     size = estimate("arctic-1.4b-a150m", SizeOptions(gpu="h200", micro_batch_sequences=2))
-    found = rooflines(size)
-    assert found.keys() == GPUS.keys()
-    assert all(each.tokens == 2 * 4096 and 0 < each.mfu < 1 for each in found.values())
+    result = rooflines(size)
+    assert result.keys() == GPUS.keys()
+    assert all(each.tokens == 2 * 4096 and 0 < each.mfu < 1 for each in result.values())
     # The same peak, and memory that is 1.43 times as fast.
-    assert 1 < found["h200"].mfu / found["h100"].mfu < 1.43
+    assert 1 < result["h200"].mfu / result["h100"].mfu < 1.43
     out = io.StringIO()
-    print_rooflines(found, "h200", Console(file=out, width=100))
-    assert f"h200 {found['h200'].mfu:.1%}" in " ".join(out.getvalue().split())
+    print_rooflines(result, "h200", Console(file=out, width=100))
+    assert f"h200 {result['h200'].mfu:.1%}" in " ".join(out.getvalue().split())
 
 
 def test_the_phase_that_needs_the_most_memory_is_sized_and_the_bill_is_that_of_all() -> None:

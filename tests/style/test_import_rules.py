@@ -106,7 +106,7 @@ def module_of(name: str) -> str:
 def recipe_and_graph_imports(source: str, is_kind: bool = False) -> list[str]:
     """Imports of recipes, but for the section of a kind of input, of Stage and of ShardResult; import-linter compares
     modules, and only these two names of theirs are meant."""
-    found = []
+    result = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
@@ -114,8 +114,8 @@ def recipe_and_graph_imports(source: str, is_kind: bool = False) -> list[str]:
             is_graph = module.startswith("infra") and names & {"Stage", "ShardResult"}
             is_recipe = module.partition(".")[0] == "data_recipes" and not (is_kind and module == SECTIONS)
             if is_recipe or is_graph:
-                found.append(ast.unparse(node))
-    return found
+                result.append(ast.unparse(node))
+    return result
 
 
 def test_library_modules_of_stages_know_no_recipe_and_no_graph() -> None:

@@ -14,10 +14,10 @@ DIALECT = {
     *("lane", "flight", "crossing", "stretch", "spread", "settle", "judge", "company", "crew", "walk"),
 }
 CEILING_PERCENT = 0.3
-"""Share of a package's assigned names that may be on the list."""
+"""Share of the assigned names of a package, of its tests or of its benchmarks that may be on the list."""
 
 
-@pytest.mark.parametrize("package", ["arctic_model", "data_recipes", "infra", "pipelines"])
+@pytest.mark.parametrize("package", ["arctic_model", "data_recipes", "infra", "pipelines", "tests", "benchmarks"])
 def test_few_names_are_words_that_name_nothing(package):
     names = Counter[str]()
     for path in (ROOT / package).rglob("*.py"):

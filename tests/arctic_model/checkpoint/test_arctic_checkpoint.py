@@ -53,30 +53,30 @@ def state(step: int, mean_loss: float | None = None) -> TrainingState:
 
 def write(folder: Path, step: int, mean_loss: float | None = None) -> ArcticModel:
     model = new_model(step)
-    places = layout(new_model(), lambda name: STATES)
-    write_checkpoint(folder / checkpoint_name(step), CONFIG, state(step, mean_loss), places, share(model))
+    locations = layout(new_model(), lambda name: STATES)
+    write_checkpoint(folder / checkpoint_name(step), CONFIG, state(step, mean_loss), locations, share(model))
     return model
 
 
 def test_a_checkpoint_gives_back_weights_moments_and_state(tmp_path: Path) -> None:
     model = write(tmp_path, 7)
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert (found.config, found.state) == (CONFIG, state(7))
+    result = newest_checkpoint(tmp_path)
+    assert result is not None
+    assert (result.config, result.state) == (CONFIG, state(7))
     for name, tensor in model.logical_tensors():
-        assert torch.equal(found.read(name), tensor)
-        assert torch.equal(found.read(name, "exp_avg"), tensor * 2)
+        assert torch.equal(result.read(name), tensor)
+        assert torch.equal(result.read(name, "exp_avg"), tensor * 2)
     with pytest.raises(CheckpointError, match="holds no tensor"):
-        found.read("lm_head.weight", "momentum_buffer")
+        result.read("lm_head.weight", "momentum_buffer")
 
 
 def test_any_stretch_of_a_parameter_is_read_alone(tmp_path: Path) -> None:
     model = write(tmp_path, 7)
-    found = Checkpoint(tmp_path / checkpoint_name(7))
+    result = Checkpoint(tmp_path / checkpoint_name(7))
     for name, parameter in model.named_parameters():
         whole, size = parameter.detach().view(-1), parameter.numel()
         for start, length in ((0, size), (size // 3, size // 2), (size - 1, 1), (size // 4, size // 4)):
-            assert torch.equal(found.read_slice(name, "weight", start, length), whole[start : start + length])
+            assert torch.equal(result.read_slice(name, "weight", start, length), whole[start : start + length])
 
 
 def test_a_loaded_model_computes_what_the_written_one_did(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
     file.write_bytes(content[:40] if damage == "truncate" else content)
     if damage == "remove":
         file.unlink()
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.state.step == 7
+    result = newest_checkpoint(tmp_path)
+    assert result is not None
+    assert result.state.step == 7
     assert name in caplog.text or name == "checkpoint.json"
     with pytest.raises(CheckpointError, match=checkpoint_name(8)) as refused:
         Checkpoint(tmp_path / checkpoint_name(8)).verify()
@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
 
 
 def test_parts_that_do_not_make_up_the_files_are_no_checkpoint(tmp_path: Path) -> None:
-    parts = [stretch for stretch in share(new_model()) if stretch.name != "model.norm.weight"]
+    parts = [segment for segment in share(new_model()) if segment.name != "model.norm.weight"]
     with pytest.raises(CheckpointError, match=r"model-00004-of-00004.safetensors: the workers wrote \d+ bytes of"):
         write_checkpoint(tmp_path / "step-3", CONFIG, state(3), layout(new_model(), lambda name: STATES), parts)
     assert newest_checkpoint(tmp_path) is None
@@ -195,9 +195,9 @@ def killed_at(last: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
 def replace_seven_by_eight(folder: Path, monkeypatch: pytest.MonkeyPatch, last: float = float("inf")) -> list[str]:
     model = new_model(8)
     parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
-    places = layout(model, lambda name: ())
+    locations = layout(model, lambda name: ())
     with killed_at(last, monkeypatch) as calls:
-        write_checkpoint(folder / checkpoint_name(8), CONFIG, state(8), places, parts)
+        write_checkpoint(folder / checkpoint_name(8), CONFIG, state(8), locations, parts)
         prune(folder, Retention(last=1))
     return calls
 
@@ -217,10 +217,10 @@ def test_whatever_call_a_writer_dies_in_there_is_a_good_checkpoint(
         shutil.copytree(tmp_path / "before", folder, copy_function=os.link)
         with pytest.raises(Killed):
             replace_seven_by_eight(folder, monkeypatch, last)
-        found = newest_checkpoint(folder)
-        assert found is not None
-        left.append(found.state.step)
-        clear(folder, found.folder)
+        result = newest_checkpoint(folder)
+        assert result is not None
+        left.append(result.state.step)
+        clear(folder, result.folder)
         assert {path.name for path in folder.iterdir()} <= {checkpoint_name(7), checkpoint_name(left[-1])}
     committed = calls.index("rename") + 1
     assert left == [7] * committed + [8] * (len(calls) - committed)
@@ -242,9 +242,9 @@ def test_what_was_refused_is_cleared_before_it_counts_as_kept(tmp_path: Path) ->
     for step in (7, 8):
         write(tmp_path, step)
     (tmp_path / checkpoint_name(8) / "config.json").unlink()
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    clear(tmp_path, found.folder)
+    result = newest_checkpoint(tmp_path)
+    assert result is not None
+    clear(tmp_path, result.folder)
     assert [folder.name for folder in checkpoints(tmp_path)] == [checkpoint_name(7)]
 
 

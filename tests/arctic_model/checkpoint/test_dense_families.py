@@ -40,8 +40,8 @@ FIELDS = {"num_layers": 3, "dense_size": 48, "rope_theta": 50_000.0}
 
 @pytest.fixture(params=FAMILIES, scope="module")
 def family(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
+    selected: str = request.param
+    return selected
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,10 @@ def test_a_copy_has_the_rounded_weights_and_the_exact_biases(checkpoint: Path, t
     names = json.loads((tmp_path / "weights" / "copy" / "model.safetensors.index.json").read_text())["weight_map"]
     assert names == json.loads((checkpoint / "model.safetensors.index.json").read_text())["weight_map"]
     for name, file in names.items():
-        whole, found = load_file(checkpoint / file)[name], load_file(tmp_path / "weights" / "copy" / file)[name]
+        whole, result = load_file(checkpoint / file)[name], load_file(tmp_path / "weights" / "copy" / file)[name]
         is_bias = name.endswith("e_score_correction_bias")
-        assert found.dtype == (torch.float32 if is_bias else torch.bfloat16)
-        assert torch.equal(found, whole if is_bias else whole.bfloat16()), name
+        assert result.dtype == (torch.float32 if is_bias else torch.bfloat16)
+        assert torch.equal(result, whole if is_bias else whole.bfloat16()), name
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["copy"]
 
 

@@ -80,12 +80,12 @@ def test_figures_of_an_agreement_by_hand() -> None:
     even, uneven = [0.0, 0.0], [torch.tensor(3.0).log().item(), 0.0]
     ours = Answer("ours", [[0, 1]], [torch.tensor([uneven, [1.0, 2.0]])], [[1]])
     theirs = Answer("theirs", [[0, 1]], [torch.tensor([even, [1.0, 2.0]])], [[0]])
-    found = compare(request, ours, theirs)
+    result = compare(request, ours, theirs)
     expected = (0.75 * torch.tensor(1.5).log() + 0.25 * torch.tensor(0.5).log()) / 2
-    assert found.mean_kl == pytest.approx(float(expected))
-    assert found.max_difference == pytest.approx(float(torch.tensor(3.0).log()) / 2)
-    assert (found.bits_per_byte, found.engine_bits_per_byte) == pytest.approx((1.0, 0.5))
-    assert found.greedy_share == 0.0
+    assert result.mean_kl == pytest.approx(float(expected))
+    assert result.max_difference == pytest.approx(float(torch.tensor(3.0).log()) / 2)
+    assert (result.bits_per_byte, result.engine_bits_per_byte) == pytest.approx((1.0, 0.5))
+    assert result.greedy_share == 0.0
 
 
 @pytest.mark.parametrize(("margin", "share"), [(5e-6, 1.0), (5e-5, 0.5)])

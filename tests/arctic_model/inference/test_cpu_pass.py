@@ -99,8 +99,8 @@ def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(mo
         mask = packed_mask(parts, torch.device("cpu"))
         view = slots.parts(parts)
         logits = few.logits(ids[None], positions[None], mask, torch.arange(len(ids)), view.layers)
-        wanted = torch.cat([expected[slot][start:end] for slot, start, end in parts])
-        torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+        required = torch.cat([expected[slot][start:end] for slot, start, end in parts])
+        torch.testing.assert_close(logits, required, rtol=1e-4, atol=1e-4)
     lengths = torch.tensor([4, 8, 6])
     mask = torch.zeros(3, 9).masked_fill_(torch.arange(9) > lengths[:, None], -torch.inf)[:, None, None]
     last = torch.stack([ids[-1] for ids in sequences])[:, None]

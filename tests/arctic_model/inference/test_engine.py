@@ -150,9 +150,9 @@ def test_log_probabilities_are_those_of_a_full_pass(model: ArcticModel, dense: A
     with torch.inference_mode():
         logprobs = dense(torch.tensor([prompt + completion.ids]))[0].log_softmax(-1)
     targets = [*prompt[1:], *completion.ids]
-    found = completion.prompt_logprobs + completion.logprobs
-    assert [each.token for each in found] == targets
-    for row, each in zip(logprobs[:-1], found, strict=True):
+    result = completion.prompt_logprobs + completion.logprobs
+    assert [each.token for each in result] == targets
+    for row, each in zip(logprobs[:-1], result, strict=True):
         assert each.logprob == pytest.approx(float(row[each.token]), abs=1e-4)
         assert list(each.top) == row.topk(3).indices.tolist()
 

@@ -44,13 +44,13 @@ def test_an_end_id_ends_one_continuation(model: ArcticModel) -> None:
 def test_each_prompt_has_draws_of_its_own_that_follow_from_the_seed(model: ArcticModel) -> None:
     """The first of 200 continuations by the probabilities of a full pass: the likeliest id within 5 standard errors."""
     sampling = Sampling(0.7, seed="a")
-    found = model.generate([PROMPTS[0]] * 200, 1, sampling)
+    result = model.generate([PROMPTS[0]] * 200, 1, sampling)
     with torch.inference_mode():
         probabilities = (model(torch.tensor([PROMPTS[0]]))[0, -1] / 0.7).softmax(-1)
     likeliest = float(probabilities.max())
-    share = found.count([int(probabilities.argmax())]) / 200
+    share = result.count([int(probabilities.argmax())]) / 200
     assert abs(share - likeliest) < 5 * (likeliest * (1 - likeliest) / 200) ** 0.5
-    assert found == model.generate([PROMPTS[0]] * 200, 1, sampling)
+    assert result == model.generate([PROMPTS[0]] * 200, 1, sampling)
 
 
 def test_the_text_may_fill_all_positions_and_no_more(model: ArcticModel) -> None:

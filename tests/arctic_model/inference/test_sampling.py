@@ -45,8 +45,8 @@ def test_filters_keep_what_those_of_transformers_keep(
     scores = logits[None]
     for warper in warpers:
         scores = warper(torch.zeros(1, 1, dtype=torch.long), scores)
-    found = probabilities(logits, Sampling(temperature, top_p, top_k, min_p))
-    torch.testing.assert_close(found, scores[0].softmax(-1))
+    result = probabilities(logits, Sampling(temperature, top_p, top_k, min_p))
+    torch.testing.assert_close(result, scores[0].softmax(-1))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_the_window_is_what_a_masked_attention_sees(learned: Tensor | None) -> N
     room = torch.zeros(2, 1, 2, size, 8, dtype=torch.float64)
     table = stream_table(rope, size, torch.float64, torch.device("cpu"))
     cache = StreamCache(*room, sinks=sinks, rope=rope, table=table)
-    found = cache.attend(q, k, v, sink_logits=learned)
+    result = cache.attend(q, k, v, sink_logits=learned)
 
     def turned(head: Tensor, position: int) -> Tensor:
         angles = position * rope.theta ** (-torch.arange(4, dtype=torch.float64) / 4)
@@ -90,7 +90,7 @@ def test_the_window_is_what_a_masked_attention_sees(learned: Tensor | None) -> N
             ]
             of_sink = torch.empty(0) if learned is None else learned[head]
             weights = torch.cat([torch.stack(scores) / 8**0.5, of_sink]).softmax(-1)[: len(seen)]
-            torch.testing.assert_close(found[0, i, head], weights @ v[0, seen, head // 2], atol=1e-12, rtol=0)
+            torch.testing.assert_close(result[0, i, head], weights @ v[0, seen, head // 2], atol=1e-12, rtol=0)
 
 
 def test_a_stream_that_fits_is_plain_attention(model: ArcticModel) -> None:
@@ -120,8 +120,8 @@ def test_a_stream_that_is_saved_and_restored_goes_on_with_the_same_bits(model: A
     unbroken.save(tmp_path / "stream.safetensors")
     expected = [unbroken.read(ids[141:200]), *(unbroken.read(ids[n : n + 1]) for n in range(200, 300))]
     restored = Stream.restored(model, tmp_path / "stream.safetensors")
-    found = [restored.read(ids[141:200]), *(restored.read(ids[n : n + 1]) for n in range(200, 300))]
-    assert torch.equal(torch.cat(found), torch.cat(expected))
+    result = [restored.read(ids[141:200]), *(restored.read(ids[n : n + 1]) for n in range(200, 300))]
+    assert torch.equal(torch.cat(result), torch.cat(expected))
     assert restored.num_read == 300
 
 
@@ -195,15 +195,15 @@ def test_rows_of_several_streams_have_the_states_of_each_alone(window: StreamWin
 
 def test_streams_side_by_side_at_position_2_to_the_40_have_the_bits_of_2_to_the_10(model: ArcticModel) -> None:
     slots = StreamDecoder(model, StreamWindow(32, 4)).new_cache(4, 0)
-    found = []
+    result = []
     for lengths in ([2**10, 5], [2**40, 5]):
         for tensor in slots.tensors():
             tensor[:2] = torch.randn(2, *tensor.shape[1:], generator=torch.Generator().manual_seed(2))
         nothing = torch.empty(0)
         with torch.no_grad():
             view = slots.rows(lengths)
-            found.append(model.hidden_states(random_ids(2)[:, None], caches=view.layers, mask=nothing).hidden)
-    assert torch.equal(*found)
+            result.append(model.hidden_states(random_ids(2)[:, None], caches=view.layers, mask=nothing).hidden)
+    assert torch.equal(*result)
 
 
 def test_a_long_prompt_of_a_stream_holds_up_no_other(model: ArcticModel) -> None:

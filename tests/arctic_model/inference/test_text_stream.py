@@ -21,9 +21,9 @@ def decode(ids: Sequence[int]) -> str:
 def test_stop_is_found_with_the_id_that_completes_it(text: str, stops: list[str]) -> None:
     stream = TextStream(decode, stops)
     data = text.encode()
-    found = [stream.push(byte) for byte in data]
+    result = [stream.push(byte) for byte in data]
     expected = [first_stop(decode(data[:count]), stops) is not None for count in range(1, len(data) + 1)]
-    assert [*found, True].index(True) == [*expected, True].index(True)
+    assert [*result, True].index(True) == [*expected, True].index(True)
 
 
 @given(TEXTS, STOPS)

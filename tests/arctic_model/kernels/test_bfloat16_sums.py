@@ -29,8 +29,8 @@ def one_sided(num_tokens: int) -> Tensor:
     return (torch.randn(num_tokens, WIDTH, generator=torch.Generator().manual_seed(1)) + 0.5).bfloat16()
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+def error(result: Tensor, expected: Tensor) -> float:
+    return float((result.double() - expected.double()).norm() / expected.double().norm())
 
 
 @pytest.mark.parametrize("num_tokens", [1024, 16 * 1024, 64 * 1024])

@@ -88,14 +88,14 @@ def check(
     experts, rows, upstream = random_case(sum(counts), seed, dtype, widths)
     wide = [tensor.detach().double().requires_grad_() for tensor in (rows, experts.w1, experts.w2, experts.w3)]
     expected = loop_over_experts(*wide, counts)
-    wanted = torch.autograd.grad(expected, wide, upstream.double())
+    required = torch.autograd.grad(expected, wide, upstream.double())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_groups, "PADDED", padded)
-        found = outputs(experts, rows, counts)
-        got = torch.autograd.grad(found, [rows, experts.w1, experts.w2, experts.w3], upstream)
+        result = outputs(experts, rows, counts)
+        got = torch.autograd.grad(result, [rows, experts.w1, experts.w2, experts.w3], upstream)
 
-    for mine, theirs in zip((found, *got), (expected, *wanted), strict=True):
+    for mine, theirs in zip((result, *got), (expected, *required), strict=True):
         error = (mine.double() - theirs).abs().max() / theirs.abs().max()
         assert error <= BOUNDS[dtype]
     idle = torch.tensor(counts) == 0
@@ -120,8 +120,8 @@ def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
     """Of `rows` sorted by expert, in that order, by way of the chosen layout."""
     groups = lay_out(torch.tensor(counts).cumsum(0), len(rows), padded=are_padded(rows, experts.w1.shape[1]))
     numbers = torch.arange(len(rows))
-    sources, places = arrange(groups, numbers, numbers, filler=len(rows))
-    return rearrange(experts(rearrange(rows, sources, places), groups), places, sources)
+    sources, locations = arrange(groups, numbers, numbers, filler=len(rows))
+    return rearrange(experts(rearrange(rows, sources, locations), groups), locations, sources)
 
 
 def loop_over_experts(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, counts: list[int]) -> Tensor:
@@ -153,10 +153,10 @@ def test_the_dense_mlp_is_one_expert() -> None:
     dense = DenseMLP(WIDTH, WIDTH)
     wide = [tensor.detach().double().requires_grad_() for tensor in (rows, *dense.parameters())]
     expected = loop_over_experts(wide[0], *(matrix[None] for matrix in wide[1:]), [13])
-    found = dense(rows.unflatten(0, (1, 13))).flatten(0, 1)
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-5)
-    wanted = torch.autograd.grad(expected, wide, upstream.double())
-    for mine, theirs in zip(torch.autograd.grad(found, [rows, *dense.parameters()], upstream), wanted, strict=True):
+    result = dense(rows.unflatten(0, (1, 13))).flatten(0, 1)
+    torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=1e-5)
+    required = torch.autograd.grad(expected, wide, upstream.double())
+    for mine, theirs in zip(torch.autograd.grad(result, [rows, *dense.parameters()], upstream), required, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=1e-6, rtol=1e-5)
 
 
@@ -185,9 +185,11 @@ def test_every_row_has_a_place_of_its_own_in_its_group(counts: list[int]) -> Non
     for group, begin, end in groups.overflows:
         assert begin == len(owner)
         owner += [group] * (end - begin)
-    places, sources = (index.tolist() for index in groups.positions_and_sources())
+    locations, sources = (index.tolist() for index in groups.positions_and_sources())
     assert len(owner) == groups.num_rows == len(sources)
-    assert len(set(places)) == len(places)
-    assert [owner[place] for place in places] == [group for group, count in enumerate(counts) for _ in range(count)]
-    assert [sources[place] for place in places] == list(range(len(places)))
-    assert sources.count(len(places)) == groups.num_rows - len(places)
+    assert len(set(locations)) == len(locations)
+    assert [owner[location] for location in locations] == [
+        group for group, count in enumerate(counts) for _ in range(count)
+    ]
+    assert [sources[location] for location in locations] == list(range(len(locations)))
+    assert sources.count(len(locations)) == groups.num_rows - len(locations)

@@ -126,9 +126,9 @@ def test_gradients_of_inputs_are_products_in_fp8_and_those_of_weights_are_not() 
 def test_the_products_of_a_gpu_are_those_of_a_cpu() -> None:
     torch.manual_seed(0)
     weights = [torch.randn(*shape).requires_grad_() for shape in ((20, 32), (48, 32), (32, 48), (48, 32))]
-    found = [function(*weights, fp8=True) for function in (swiglu_mlp, packed_swiglu_mlp)]
-    gradients = [torch.autograd.grad(each, weights, torch.ones_like(each)) for each in found]
-    for ours, theirs in pairwise([(found[0], *gradients[0]), (found[1], *gradients[1])]):
+    result = [function(*weights, fp8=True) for function in (swiglu_mlp, packed_swiglu_mlp)]
+    gradients = [torch.autograd.grad(each, weights, torch.ones_like(each)) for each in result]
+    for ours, theirs in pairwise([(result[0], *gradients[0]), (result[1], *gradients[1])]):
         for one, other in zip(ours, theirs, strict=True):
             # A gradient that is the sum of two products has two scales on a CPU, and one on a GPU.
             torch.testing.assert_close(one, other, rtol=0.05, atol=0.05 * float(other.detach().abs().max()))
@@ -143,7 +143,7 @@ def losses(**settings: Any) -> list[float]:
     optimization = Optimization(dtype="bfloat16", **settings)
     engine = Engine(CONFIG, optimization, 1, 1, training_loss)
     scale = Scale(4 * 32.0, 4 * 32.0, torch.full((CONFIG.num_layers, CONFIG.num_experts), 0.5))
-    found = []
+    result = []
     for step in range(NUM_STEPS):
         first = torch.randint(0, 64, (4, 1), generator=torch.Generator().manual_seed(step))
         ids = (first * 3 ** torch.arange(33) + 7 * torch.arange(33)) % 64
@@ -151,9 +151,9 @@ def losses(**settings: Any) -> list[float]:
         loss, _ = engine.forward(Batch(ids[:, :-1], positions, segments, ids[:, 1:]), scale, optimization)
         engine.backward(loss)
         engine.step(0.003, engine.gradient_norm())
-        found.append(float(loss))
+        result.append(float(loss))
     engine.close()
-    return found
+    return result
 
 
 @pytest.mark.usefixtures("one_worker")

@@ -22,13 +22,13 @@ def test_a_weighted_sum_is_that_of_its_rows_and_a_gap_adds_nothing(
     rows = torch.randn(NUM_ROWS, WIDTH, generator=generator)
     weights = torch.rand(len(index), 3, generator=generator) if weighted else torch.ones(len(index), 3)
     expected = torch.zeros(len(index), WIDTH, dtype=torch.float64)
-    for total, chosen, shares in zip(expected, index, weights, strict=True):
-        for row, share in zip(chosen, shares, strict=True):
+    for total, selected, shares in zip(expected, index, weights, strict=True):
+        for row, share in zip(selected, shares, strict=True):
             if row < NUM_ROWS:
                 total += share.double() * rows[row].double()
     numbers = torch.tensor(index, dtype=torch.int64).view(-1, 3)
-    found = weighted_sum(rows, numbers, weights if weighted else None, [], True)
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
+    result = weighted_sum(rows, numbers, weights if weighted else None, [], True)
+    torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_rows_in_bfloat16_are_added_in_float32_and_rounded_once() -> None:

@@ -23,8 +23,8 @@ def compare(name: str, *inputs: Any) -> None:
     equal(name, dtype, getattr(on_gpu, name)(*inputs), getattr(operators, name)(*wide))
 
 
-def equal(name: str, dtype: torch.dtype, found: Any, expected: Any) -> None:
-    for ours, theirs in zip(tree_iter(found), tree_iter(expected), strict=True):
+def equal(name: str, dtype: torch.dtype, result: Any, expected: Any) -> None:
+    for ours, theirs in zip(tree_iter(result), tree_iter(expected), strict=True):
         assert ours.shape == theirs.shape, name
         if theirs.numel():
             error = (ours.double() - theirs.double()).abs().max()
@@ -76,10 +76,10 @@ def rotate(dtype: torch.dtype, rows: int) -> None:
 def rows_of_tokens(dtype: torch.dtype, num_tokens: int) -> None:
     """Two assignments a token, one of them dropped, and a layout with rows that pad it."""
     order = torch.randperm(2 * num_tokens)
-    kept = max(0, 2 * num_tokens - 1)
-    compare("rows_of_assignments", order, 2, kept)
-    tokens, inverse = operators.rows_of_assignments(order, 2, kept)
-    rows, weights = torch.randn(kept, 33).to(dtype), torch.rand(num_tokens, 2)
+    remaining = max(0, 2 * num_tokens - 1)
+    compare("rows_of_assignments", order, 2, remaining)
+    tokens, inverse = operators.rows_of_assignments(order, 2, remaining)
+    rows, weights = torch.randn(remaining, 33).to(dtype), torch.rand(num_tokens, 2)
     index = inverse.view(-1, 2)
     bases = [torch.randn(num_tokens, 33).to(dtype) for _ in range(2)]
     for number, shares in product(range(3), (weights, None)):

@@ -42,12 +42,14 @@ def main() -> None:
     torch.testing.assert_close(own_sums, sums, atol=1e-3, rtol=1e-5)
     expected_gradients = {name: each.grad for name, each in alone.named_parameters()}
     for name, parameter in model.named_parameters():
-        wanted = expected_gradients[name]
+        required = expected_gradients[name]
         if ".experts." in name and size == 2:
-            wanted = wanted.chunk(2)[rank]
+            required = required.chunk(2)[rank]
         else:
             dist.all_reduce(parameter.grad)
-        torch.testing.assert_close(parameter.grad, wanted, atol=1e-5, rtol=1e-4, msg=lambda why, name=name: name + why)
+        torch.testing.assert_close(
+            parameter.grad, required, atol=1e-5, rtol=1e-4, msg=lambda why, name=name: name + why
+        )
     dist.barrier()
     dist.destroy_process_group()
 

@@ -52,13 +52,13 @@ def test_pieces_have_the_keys_that_a_bias_shows(rows: list, size: int) -> None:
     numbers = torch.arange(segments.numel()).view_as(segments)
     for rank in range(size):
         chunks = local_chunks(24, rank, size)
-        found = pieces(segments, chunks)
+        result = pieces(segments, chunks)
         visible = own(document_bias(segments, torch.float32)[:, 0], chunks) == 0
         tokens = own(numbers, chunks).flatten()
         for query, (row, token) in enumerate(zip(visible.flatten(0, 1), tokens.tolist(), strict=True)):
-            piece = int(torch.bucketize(query, found.offsets, right=True)) - 1
-            last = int(found.end[piece]) - (int(found.offsets[piece + 1]) - query - 1)
-            seen = range(int(found.first[piece]), last)
+            piece = int(torch.bucketize(query, result.offsets, right=True)) - 1
+            last = int(result.end[piece]) - (int(result.offsets[piece + 1]) - query - 1)
+            seen = range(int(result.first[piece]), last)
             assert seen[-1] == token
             assert [key + token // 24 * 24 for key in row.nonzero().flatten().tolist()] == list(seen)
 
@@ -89,15 +89,15 @@ def test_the_parts_of_all_workers_are_one_pass_forward_and_backward(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", SimpleNamespace(varlen_attn=unequal))
     segments = torch.tensor(rows)
-    expected, found = leaves(rows), leaves(rows)
+    expected, result = leaves(rows), leaves(rows)
     whole = attend(*expected, document_bias(segments, torch.float64))
     whole.square().sum().backward()
     for rank in range(size):
         chunks = local_chunks(24, rank, size)
-        mixed = function(own(found[0], chunks), *found[1:], pieces(segments, chunks))
+        mixed = function(own(result[0], chunks), *result[1:], pieces(segments, chunks))
         torch.testing.assert_close(mixed, own(whole, chunks), atol=1e-12, rtol=0)
         mixed.square().sum().backward()
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one.grad, other.grad, atol=1e-12, rtol=0)
 
 
@@ -111,8 +111,8 @@ def test_parts_of_the_keys_are_merged_into_one_softmax(dtype: torch.dtype, bound
     expected = F.scaled_dot_product_attention(*wide, enable_gqa=True)
     merged = attend_to_parts(q, parts)
     torch.testing.assert_close(merged.double(), expected, atol=bound, rtol=bound)
-    wanted = torch.autograd.grad(expected.square().sum(), wide)
-    for one, other in zip(torch.autograd.grad(merged.square().sum(), (q, k, v)), wanted, strict=True):
+    required = torch.autograd.grad(expected.square().sum(), wide)
+    for one, other in zip(torch.autograd.grad(merged.square().sum(), (q, k, v)), required, strict=True):
         torch.testing.assert_close(one.double(), other, atol=10 * bound, rtol=bound)
 
 

@@ -124,13 +124,13 @@ def test_flash_attention_by_documents_is_attention_in_float64(rows: list) -> Non
     q, k, v, upstream = (torch.randn(shape, generator=generator).cuda().bfloat16() for shape in shapes)
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
     wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    found = attention.attend_in_documents(*inputs, documents(segments))
+    result = attention.attend_in_documents(*inputs, documents(segments))
     heads = (tensor.transpose(1, 2) for tensor in wide)
     bias = document_bias(segments, torch.float64)
     expected = F.scaled_dot_product_attention(*heads, attn_mask=bias, enable_gqa=True).transpose(1, 2)
-    torch.testing.assert_close(found.double(), expected, atol=2e-2, rtol=2e-2)
-    wanted = torch.autograd.grad(expected, wide, upstream.double())
-    for mine, theirs in zip(torch.autograd.grad(found, inputs, upstream), wanted, strict=True):
+    torch.testing.assert_close(result.double(), expected, atol=2e-2, rtol=2e-2)
+    required = torch.autograd.grad(expected, wide, upstream.double())
+    for mine, theirs in zip(torch.autograd.grad(result, inputs, upstream), required, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=4e-2, rtol=2e-2)
 
 

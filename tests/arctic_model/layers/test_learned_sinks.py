@@ -89,18 +89,18 @@ def flash_backward(
     """FlashAttention-2 (arXiv 2307.08691), algorithm 2: probabilities from the stored log-sum, and the sum of output
     times gradient from the stored output."""
     assert log_sum.is_contiguous()
-    found = [torch.zeros_like(tensor) for tensor in (q, k, v)]
+    result = [torch.zeros_like(tensor) for tensor in (q, k, v)]
     repeats = q.shape[1] // k.shape[1]
     for queries, keys, scores in _blocks(q, k, of_q, of_k):
         weights = (scores - log_sum[:, queries, None]).exp()
         of_values = torch.einsum("thc,shc->hts", gradient[queries], v[keys].repeat_interleave(repeats, dim=1))
         row_sums = (gradient[queries] * output[queries]).sum(-1).T[..., None]
         of_scores = weights * (of_values - row_sums) / math.sqrt(WIDTH)
-        found[0][queries] += torch.einsum("hts,shc->thc", of_scores, k[keys].repeat_interleave(repeats, dim=1))
+        result[0][queries] += torch.einsum("hts,shc->thc", of_scores, k[keys].repeat_interleave(repeats, dim=1))
         for target, each in ((1, (of_scores, q[queries])), (2, (weights, gradient[queries]))):
             per_head = torch.einsum("hts,thc->shc", *each)
-            found[target][keys] += per_head.unflatten(1, (-1, repeats)).sum(2)
-    return tuple(found)
+            result[target][keys] += per_head.unflatten(1, (-1, repeats)).sum(2)
+    return tuple(result)
 
 
 def _blocks(q: Tensor, k: Tensor, of_q: Tensor, of_k: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -140,9 +140,9 @@ WHOLE: dict[str, Callable[..., Tensor]] = {
 def test_every_mask_gives_the_softmax_with_one_more_column_forward_and_backward(rows: list, way: str) -> None:
     inputs, segments = leaves(rows), torch.tensor(rows)
     expected = dense(*inputs, visible_keys(segments))
-    found = WHOLE[way](*inputs[:3], segments=segments, sinks=inputs[3])
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-    for mine, theirs in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
+    result = WHOLE[way](*inputs[:3], segments=segments, sinks=inputs[3])
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=0)
+    for mine, theirs in zip(gradients(result, inputs), gradients(expected, inputs), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
 
 
@@ -156,7 +156,7 @@ def test_the_parts_of_all_workers_are_one_pass_and_their_sinks_gradients_add_up(
     inputs, segments = leaves(rows), torch.tensor(rows)
     expected = dense(*inputs, visible_keys(segments))
     expected.square().sum().backward()
-    wanted = [each.grad for each in inputs]
+    required = [each.grad for each in inputs]
     inputs = leaves(rows)
     for rank in range(size):
         chunks = local_chunks(24, rank, size)
@@ -164,8 +164,8 @@ def test_the_parts_of_all_workers_are_one_pass_and_their_sinks_gradients_add_up(
         mixed = function(queries, *inputs[1:3], pieces(segments, chunks), inputs[3])
         torch.testing.assert_close(mixed, own, atol=1e-12, rtol=0)
         mixed.square().sum().backward()
-    for found, gradient in zip(inputs, wanted, strict=True):
-        torch.testing.assert_close(found.grad, gradient, atol=1e-12, rtol=0)
+    for result, gradient in zip(inputs, required, strict=True):
+        torch.testing.assert_close(result.grad, gradient, atol=1e-12, rtol=0)
 
 
 MASKS = {
@@ -186,9 +186,9 @@ def test_a_bias_of_any_shape_and_both_ways_to_add_a_sink(mask: str, kind: torch.
     if shown is not None and kind != torch.bool:
         shown = torch.zeros(shown.shape, dtype=kind).masked_fill(~shown, -torch.inf)
     q, k, v = (heads.transpose(1, 2) for heads in inputs[:3])
-    found = attend_to_keys(q, KeyPart(k, v, bias=shown), inputs[3], scale).transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-    for mine, theirs in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
+    result = attend_to_keys(q, KeyPart(k, v, bias=shown), inputs[3], scale).transpose(1, 2)
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=0)
+    for mine, theirs in zip(gradients(result, inputs), gradients(expected, inputs), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
 
 
@@ -197,9 +197,9 @@ def test_a_causal_part_sees_its_past_and_the_sink(scale: float | None) -> None:
     inputs = leaves([[0] * 24])
     expected = dense(*inputs, visible_keys(torch.zeros(1, 24)))
     q, k, v = (heads.transpose(1, 2) for heads in inputs[:3])
-    found = attend_to_keys(q, KeyPart(k, v, is_causal=True), inputs[3], scale).transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-    for mine, theirs in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
+    result = attend_to_keys(q, KeyPart(k, v, is_causal=True), inputs[3], scale).transpose(1, 2)
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=0)
+    for mine, theirs in zip(gradients(result, inputs), gradients(expected, inputs), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
 
 
@@ -211,9 +211,9 @@ def test_parts_of_the_keys_share_one_sink(dtype: torch.dtype, bound: float, cuts
     expected = dense(*wide, torch.ones(24, 24, dtype=torch.bool))
     q, k, v = (heads.transpose(1, 2) for heads in inputs[:3])
     parts = [KeyPart(k[:, :, a:b], v[:, :, a:b]) for a, b in itertools.pairwise([0, *cuts, 24])]
-    found = attend_to_parts(q, parts, inputs[3]).transpose(1, 2)
-    torch.testing.assert_close(found.double(), expected, atol=bound, rtol=bound)
-    for mine, theirs in zip(gradients(found, inputs), gradients(expected, wide), strict=True):
+    result = attend_to_parts(q, parts, inputs[3]).transpose(1, 2)
+    torch.testing.assert_close(result.double(), expected, atol=bound, rtol=bound)
+    for mine, theirs in zip(gradients(result, inputs), gradients(expected, wide), strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine.double(), theirs, atol=bound, rtol=bound)
 
@@ -246,9 +246,9 @@ def test_a_gpu_gives_the_softmax_with_one_more_column(rows: list, way: str) -> N
     inputs = [each.detach().cuda().bfloat16().requires_grad_() for each in leaves(rows)]
     wide = [each.detach().double().cpu().requires_grad_() for each in inputs]
     expected = dense(*wide, visible_keys(segments.cpu()))
-    found = WHOLE[way](*inputs[:3], segments=segments, sinks=inputs[3])
-    torch.testing.assert_close(found.double().cpu(), expected, atol=4e-2, rtol=2e-2)
-    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
-    wanted = torch.autograd.grad(expected, wide, upstream.double())
-    for mine, theirs in zip(torch.autograd.grad(found, inputs, upstream.cuda().bfloat16()), wanted, strict=True):
+    result = WHOLE[way](*inputs[:3], segments=segments, sinks=inputs[3])
+    torch.testing.assert_close(result.double().cpu(), expected, atol=4e-2, rtol=2e-2)
+    upstream = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
+    required = torch.autograd.grad(expected, wide, upstream.double())
+    for mine, theirs in zip(torch.autograd.grad(result, inputs, upstream.cuda().bfloat16()), required, strict=True):
         torch.testing.assert_close(mine.double().cpu(), theirs, atol=8e-2, rtol=4e-2)

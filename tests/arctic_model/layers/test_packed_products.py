@@ -35,16 +35,16 @@ def test_projections() -> None:
         return torch.cat(rotated_projections(x, *turned, *weights), dim=2)
 
     inputs = (drawn(BATCH, LENGTH, WIDTH), *(drawn(heads * HEAD_DIM, WIDTH) for heads in (HEADS, GROUPS, GROUPS)))
-    for found, expected in zip(with_gradients(as_one, *inputs), with_gradients(one_by_one, *inputs), strict=True):
-        torch.testing.assert_close(found, expected)
+    for result, expected in zip(with_gradients(as_one, *inputs), with_gradients(one_by_one, *inputs), strict=True):
+        torch.testing.assert_close(result, expected)
 
 
 def test_swiglu() -> None:
     torch.manual_seed(0)
     inputs = (drawn(7, WIDTH), drawn(9, WIDTH), drawn(WIDTH, 9), drawn(9, WIDTH))
     pairs = zip(with_gradients(packed_swiglu_mlp, *inputs), with_gradients(swiglu_mlp, *inputs), strict=True)
-    for found, expected in pairs:
-        torch.testing.assert_close(found, expected)
+    for result, expected in pairs:
+        torch.testing.assert_close(result, expected)
 
 
 def test_frozen_weights_have_no_gradient() -> None:

@@ -39,8 +39,8 @@ def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
 def config(request: pytest.FixtureRequest) -> ArcticConfig:
-    chosen: ArcticConfig = request.param
-    return chosen
+    selected: ArcticConfig = request.param
+    return selected
 
 
 def model_of(config: ArcticConfig, dtype: str) -> ArcticModel:

@@ -68,9 +68,9 @@ def block_error(group: ExpertGroup, rank: int) -> float:
     return float((split(x) - whole(x)).abs().max())
 
 
-def equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
+def equal(expected: dict[str, torch.Tensor], result: dict[str, torch.Tensor]) -> list[str]:
     """Names of tensors that are equal to the bit."""
-    return [name for name in expected if torch.equal(found[name], expected[name])]
+    return [name for name in expected if torch.equal(result[name], expected[name])]
 
 
 def main() -> None:

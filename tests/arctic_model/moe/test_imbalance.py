@@ -12,18 +12,18 @@ LAYER = st.lists(st.integers(0, 4000), min_size=NUM_EXPERTS, max_size=NUM_EXPERT
 
 @given(st.lists(LAYER, min_size=1, max_size=4))
 def test_every_expert_is_held_against_an_even_share_of_its_layer(layers: list[list[int]]) -> None:
-    found = imbalance(torch.tensor(layers, dtype=torch.float64))
+    result = imbalance(torch.tensor(layers, dtype=torch.float64))
     if min(map(sum, layers)) < NUM_EXPERTS * MIN_MEAN_ASSIGNMENTS:
-        assert found is None
+        assert result is None
         return
-    assert found is not None
+    assert result is not None
     # In whole numbers, so that exactly a tenth or three times a share counts as neither.
     pairs = [(count, sum(layer)) for layer in layers for count in layer]
-    assert found.starved == sum(10 * NUM_EXPERTS * count < total for count, total in pairs)
-    assert found.crowded == sum(NUM_EXPERTS * count > 3 * total for count, total in pairs)
+    assert result.starved == sum(10 * NUM_EXPERTS * count < total for count, total in pairs)
+    assert result.crowded == sum(NUM_EXPERTS * count > 3 * total for count, total in pairs)
     loads = [count / (total / NUM_EXPERTS) for count, total in pairs]
-    assert (found.least[0], found.greatest[0]) == (min(loads), max(loads))
-    for load, layer, expert in (found.least, found.greatest):
+    assert (result.least[0], result.greatest[0]) == (min(loads), max(loads))
+    for load, layer, expert in (result.least, result.greatest):
         assert load == layers[layer][expert] / (sum(layers[layer]) / NUM_EXPERTS)
 
 

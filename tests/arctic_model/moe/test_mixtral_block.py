@@ -20,10 +20,10 @@ def test_outputs_and_gradients_are_those_of_mixtrals_sparse_block(implementation
     x, upstream = torch.randn(2, 3, 20, config.hidden_size, generator=torch.Generator().manual_seed(1)).unbind()
     our_x, their_x = x.clone().requires_grad_(), x.clone().requires_grad_()
 
-    found, expected = ours(our_x), theirs(their_x)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    result, expected = ours(our_x), theirs(their_x)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-5)
 
-    found.backward(upstream)
+    result.backward(upstream)
     expected.backward(upstream)
     w1_gradient, w3_gradient = theirs.experts.gate_up_proj.grad.chunk(2, dim=1)
     pairs = [

@@ -66,9 +66,9 @@ def test_all_tokens_on_two_experts(pair: list[int], padded: bool) -> None:
 @given(assignments=st.lists(st.tuples(TWO_EXPERTS, st.tuples(st.booleans(), st.booleans())), min_size=1, max_size=20))
 def test_an_assignment_that_is_not_kept_counts_as_one_of_no_weight(padded: bool, assignments: list) -> None:
     torch.manual_seed(0)
-    chosen, kept = (torch.tensor(part) for part in zip(*assignments, strict=True))
+    selected, remaining = (torch.tensor(part) for part in zip(*assignments, strict=True))
     with layout(padded):
-        check_routing(chosen, kept)
+        check_routing(selected, remaining)
 
 
 def layout(padded: bool) -> AbstractContextManager[None]:
@@ -76,25 +76,25 @@ def layout(padded: bool) -> AbstractContextManager[None]:
     return mock.patch.object(row_groups, "PADDED", {("cpu", torch.float32)} if padded else set())
 
 
-def check_routing(chosen: torch.Tensor, kept: torch.Tensor | None = None) -> None:
+def check_routing(chosen: torch.Tensor, remaining: torch.Tensor | None = None) -> None:
     experts, group = random_experts(), ExpertGroup()
     x = torch.randn(len(chosen), WIDTH, requires_grad=True)
     weights = torch.rand(chosen.shape, requires_grad=True)
     wide = [tensor.detach().double().requires_grad_() for tensor in (x, weights, *experts.parameters())]
-    expected = loop_over_experts(wide[0], chosen, wide[1] if kept is None else wide[1] * kept, wide[2:])
+    expected = loop_over_experts(wide[0], chosen, wide[1] if remaining is None else wide[1] * remaining, wide[2:])
 
-    path = Route(chosen, EXPERTS, group, are_padded(x, INNER), kept)
+    path = Route(chosen, EXPERTS, group, are_padded(x, INNER), remaining)
     rows = gather_tokens(x, path)
     path.finish()
     rows, _ = start_dispatch(rows, path, group)
     outputs, _ = start_combine(experts(rows, path.groups), path, group)
-    found = wait_combine(outputs, None, path, weights)
+    result = wait_combine(outputs, None, path, weights)
 
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=1e-5)
     upstream = torch.randn(expected.shape, dtype=torch.float64)
-    wanted = torch.autograd.grad(expected, wide, upstream)
-    got = torch.autograd.grad(found, [x, weights, *experts.parameters()], upstream.float())
-    for mine, theirs in zip(got, wanted, strict=True):
+    required = torch.autograd.grad(expected, wide, upstream)
+    got = torch.autograd.grad(result, [x, weights, *experts.parameters()], upstream.float())
+    for mine, theirs in zip(got, required, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=1e-4, rtol=1e-4)
 
 
@@ -120,7 +120,7 @@ def test_router_losses_are_their_definitions_over_real_tokens() -> None:
     for layer in range(3):
         probabilities = logits[layer, :8].double().softmax(-1)
         for expert in range(EXPERTS):
-            share = sum(expert in chosen for chosen in experts[layer, :8].tolist()) / 8
+            share = sum(expert in selected for selected in experts[layer, :8].tolist()) / 8
             balance += EXPERTS * share * probabilities[:, expert].mean() / 3
         z += logits[layer, :8].double().exp().sum(-1).log().square().mean() / 3
     assert float(balance_loss(sums.assignments / 8, sums.probabilities, 8.0)) == pytest.approx(float(balance), rel=1e-6)
@@ -142,15 +142,15 @@ def test_the_fused_loss_is_the_plain_one_in_float64() -> None:
     targets[::7] = -1
     wide_hidden, wide_head = (tensor.detach().double().requires_grad_() for tensor in (hidden, head))
     expected = torch.nn.functional.cross_entropy(wide_hidden @ wide_head.T, targets, ignore_index=-1, reduction="sum")
-    found, terms = head_nll(hidden, head, targets)
+    result, terms = head_nll(hidden, head, targets)
     torch.testing.assert_close(terms, token_nll(hidden @ head.T, targets).detach())
-    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert float(result.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     torch.testing.assert_close(
         terms.double(), token_nll(wide_hidden @ wide_head.T, targets).double(), atol=1e-4, rtol=1e-5
     )
-    wanted = torch.autograd.grad(expected * 0.5, [wide_hidden, wide_head])
-    got = torch.autograd.grad(found * 0.5, [hidden, head])
-    for mine, theirs in zip(got, wanted, strict=True):
+    required = torch.autograd.grad(expected * 0.5, [wide_hidden, wide_head])
+    got = torch.autograd.grad(result * 0.5, [hidden, head])
+    for mine, theirs in zip(got, required, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=1e-5, rtol=1e-4)
 
 
@@ -174,11 +174,11 @@ def test_rms_norm_is_its_formula() -> None:
     weight = torch.rand(WIDTH, generator=torch.Generator().manual_seed(5)).requires_grad_()
     wide_x, wide_weight = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
     expected = wide_x * (wide_x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * wide_weight
-    found = rms_norm(x, weight, 1e-5)
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-5)
+    result = rms_norm(x, weight, 1e-5)
+    torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=1e-5)
     upstream = torch.randn(5, 7, WIDTH, generator=torch.Generator().manual_seed(6))
-    wanted = torch.autograd.grad(expected, [wide_x, wide_weight], upstream.double())
-    for mine, theirs in zip(torch.autograd.grad(found, [x, weight], upstream), wanted, strict=True):
+    required = torch.autograd.grad(expected, [wide_x, wide_weight], upstream.double())
+    for mine, theirs in zip(torch.autograd.grad(result, [x, weight], upstream), required, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=1e-5, rtol=1e-5)
 
 

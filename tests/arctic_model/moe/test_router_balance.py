@@ -32,15 +32,15 @@ def test_a_bias_moves_the_choice_and_never_the_weights() -> None:
     expected = (probabilities + bias).argsort(descending=True)[:, :TOP_K]
     assert torch.equal(routing.experts, expected)
     assert not torch.equal(routing.experts, route(logits, TOP_K).experts)
-    chosen = probabilities.gather(1, expected)
-    torch.testing.assert_close(routing.weights.double(), chosen / chosen.sum(-1, keepdim=True))
+    selected = probabilities.gather(1, expected)
+    torch.testing.assert_close(routing.weights.double(), selected / selected.sum(-1, keepdim=True))
 
     upstream = random_logits(60, TOP_K, seed=1)
     wide = logits.detach().double().requires_grad_()
     weights = wide.softmax(-1).gather(1, expected)
-    (wanted,) = torch.autograd.grad(weights / weights.sum(-1, keepdim=True), wide, upstream.double())
-    (found,) = torch.autograd.grad(routing.weights, logits, upstream)
-    torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-5)
+    (required,) = torch.autograd.grad(weights / weights.sum(-1, keepdim=True), wide, upstream.double())
+    (result,) = torch.autograd.grad(routing.weights, logits, upstream)
+    torch.testing.assert_close(result.double(), required, atol=1e-6, rtol=1e-5)
 
 
 def test_a_bias_of_zero_changes_nothing() -> None:
@@ -78,31 +78,33 @@ def test_the_bias_balances_a_router_that_would_not_balance_itself() -> None:
 
 def first_come(experts: list[list[int]], capacity: int) -> list[list[bool]]:
     """Token by token: an expert takes who comes until it is full."""
-    taken, kept = [0] * EXPERTS, []
-    for chosen in experts:
-        kept.append([taken[expert] < capacity for expert in chosen])
-        for expert in chosen:
+    taken, remaining = [0] * EXPERTS, []
+    for selected in experts:
+        remaining.append([taken[expert] < capacity for expert in selected])
+        for expert in selected:
             taken[expert] += 1
-    return kept
+    return remaining
 
 
 @pytest.mark.parametrize(("factor", "capacity"), [(0.1, 1), (0.5, 3), (1.0, 6), (1.25, 8), (2.0, 12)])
 def test_of_each_sequence_an_expert_takes_the_first(factor: float, capacity: int) -> None:
     length = 12
     sequences = route(random_logits(3 * length, EXPERTS, spread=3.0), TOP_K).experts
-    kept = within_capacity(sequences, EXPERTS, length, factor)
+    remaining = within_capacity(sequences, EXPERTS, length, factor)
     for row in range(3):
         own = slice(row * length, (row + 1) * length)
-        assert kept[own].tolist() == first_come(sequences[own].tolist(), capacity)
-        assert torch.equal(kept[own], within_capacity(sequences[own], EXPERTS, length, factor)), "the batch has no say"
+        assert remaining[own].tolist() == first_come(sequences[own].tolist(), capacity)
+        assert torch.equal(remaining[own], within_capacity(sequences[own], EXPERTS, length, factor)), (
+            "the batch has no say"
+        )
 
 
 def test_later_tokens_never_decide_what_is_dropped() -> None:
     first, second = (route(random_logits(12, EXPERTS, seed=seed, spread=3.0), TOP_K).experts for seed in (0, 1))
     changed = torch.cat([first[:7], second[7:]])
-    kept, after = (within_capacity(experts, EXPERTS, 12, 0.5) for experts in (first, changed))
-    assert torch.equal(kept[:7], after[:7])
-    assert not kept[:7].all()
+    remaining, after = (within_capacity(experts, EXPERTS, 12, 0.5) for experts in (first, changed))
+    assert torch.equal(remaining[:7], after[:7])
+    assert not remaining[:7].all()
 
 
 def random_pass(config: ArcticConfig, seed: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,11 +129,11 @@ def test_a_dropped_token_has_no_part_of_its_expert() -> None:
             model.hidden_states(ids, positions, segments, policy=ForwardPolicy(capacity_factor=factor))
         tokens = layer.post_attention_layernorm(model.model.embed_tokens(ids)).flatten(0, 1)
         whole, dropping = outputs
-        kept = dropping.routing.keep_mask
-        assert 0 < int((~kept).sum()) < kept.numel()
+        remaining = dropping.routing.keep_mask
+        assert 0 < int((~remaining).sum()) < remaining.numel()
         expected = whole.hidden.flatten(0, 1).clone()
         experts = layer.block_sparse_moe.experts
-        for token, slot in (~kept).nonzero().tolist():
+        for token, slot in (~remaining).nonzero().tolist():
             number = int(whole.routing.experts[token, slot])
             gate, up = (matrix[number] @ tokens[token] for matrix in (experts.w1, experts.w3))
             inner = torch.nn.functional.silu(gate) * up
@@ -148,9 +150,9 @@ def test_gradients_with_drops_are_those_of_weights_set_to_zero(monkeypatch: pyte
     (dropping.hidden_states(*random_pass(config), policy=policy).hidden * upstream).sum().backward()
 
     class WholeRoute(sparse_moe.Route):
-        def __init__(self, experts: Tensor, num_experts: int, group: object, padded: bool, kept: Tensor) -> None:
+        def __init__(self, experts: Tensor, num_experts: int, group: object, padded: bool, remaining: Tensor) -> None:
             super().__init__(experts, num_experts, group, padded)
-            self.kept = kept
+            self.kept = remaining
 
     combine = sparse_moe.dispatch.wait_combine
     monkeypatch.setattr(sparse_moe, "Route", WholeRoute)
@@ -179,15 +181,15 @@ def test_a_capacity_that_holds_all_changes_nothing() -> None:
 def test_figures_are_their_definitions_layer_by_layer() -> None:
     layers, tokens = 3, 40
     routings = [route(random_logits(tokens, EXPERTS, seed=layer, spread=2.0), TOP_K) for layer in range(layers)]
-    kept = [within_capacity(routing.experts, EXPERTS, 10, 0.75) for routing in routings]
+    remaining = [within_capacity(routing.experts, EXPERTS, 10, 0.75) for routing in routings]
     valid = torch.arange(tokens) % 10 < 8
     stacked = Routing(
-        *(torch.stack(parts) for parts in zip(*(r[:3] for r in routings), strict=True)), torch.stack(kept)
+        *(torch.stack(parts) for parts in zip(*(r[:3] for r in routings), strict=True)), torch.stack(remaining)
     )
     figures = router_figures(router_sums(stacked, valid), float(valid.sum()))
-    for layer, (routing, keeps) in enumerate(zip(routings, kept, strict=True)):
-        chosen = routing.experts[valid].flatten().tolist()
-        shares = [chosen.count(expert) / len(chosen) for expert in range(EXPERTS)]
+    for layer, (routing, keeps) in enumerate(zip(routings, remaining, strict=True)):
+        selected = routing.experts[valid].flatten().tolist()
+        shares = [selected.count(expert) / len(selected) for expert in range(EXPERTS)]
         expected = {
             "load_entropy": -sum(share * math.log(share) for share in shares if share) / math.log(EXPERTS),
             "max_violation": max(shares) * EXPERTS - 1,

@@ -49,8 +49,8 @@ def test_traced_flops_are_those_of_the_formula(name: str) -> None:
     scores = tokens * config.max_positions * config.query_size
     router_losses = 100 * tokens * config.num_experts * config.num_layers
     expected = tokens * training_flops_per_token(config, config.max_positions)
-    found = config.num_layers * (layer - scores) + ends
-    assert expected <= found <= expected + router_losses
+    result = config.num_layers * (layer - scores) + ends
+    assert expected <= result <= expected + router_losses
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_bytes_and_flops_of_single_operations() -> None:
         whole.index_select(0, rows)
         torch.empty(1, 5, device="meta").expand(4, 5) + whole
         F.silu(whole, inplace=True)
-    found = [(kernel.name, kernel.flops, kernel.num_bytes) for kernel in trace.kernels]
-    assert found == [
+    result = [(kernel.name, kernel.flops, kernel.num_bytes) for kernel in trace.kernels]
+    assert result == [
         ("_to_copy", 0, 12 * 2 + 12 * 4),
         ("mm", 2 * 3 * 4 * 5, (12 + 20 + 15) * 4),
         ("add_", 0, 2 * 20 * 4),

@@ -93,7 +93,7 @@ def measure(
     engine = Engine(config(), settings, *sizes, training_loss, context_parallel_size=context_parallel_size)
     parameters = list(engine.model.parameters())
     SENT.clear()
-    loss, kept = forward(engine, settings)
+    loss, remaining = forward(engine, settings)
     engine.backward(loss)
     gradients = sum(tensor.nbytes for tensor in gradients_of(engine, parameters))
     engine.end_micro_batch()
@@ -110,9 +110,11 @@ def measure(
         "weights": weights,
         "gradients": gradients,
         "master_weights": storage_bytes(masters),
-        "moments": storage_bytes(kept for state in states.values() for name, kept in state.items() if name != "step"),
-        "staged": storage_bytes(stretch.values for stretch in staged),
-        "kept": kept,
+        "moments": storage_bytes(
+            retained for state in states.values() for name, retained in state.items() if name != "step"
+        ),
+        "staged": storage_bytes(segment.values for segment in staged),
+        "kept": remaining,
         "sent": sent,
     }
 
@@ -125,10 +127,12 @@ def forward(engine: Engine, settings: Optimization) -> tuple[Tensor, int]:
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
     scale = Scale(1.0, 1.0, torch.ones(config().num_layers, config().num_experts))
     weights = {parameter.untyped_storage()._cdata for parameter in engine.model.parameters()}
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    remaining: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: remaining.append(tensor) or tensor, lambda tensor: tensor
+    ):
         loss, _ = engine.forward(batch, scale, settings, engine.context)
-    return loss, storage_bytes(tensor for tensor in kept if tensor.untyped_storage()._cdata not in weights)
+    return loss, storage_bytes(tensor for tensor in remaining if tensor.untyped_storage()._cdata not in weights)
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:

@@ -58,8 +58,8 @@ UNKNOWN_TO_TORCH = {
 
 @pytest.fixture(scope="module", params=CONFIGS.values(), ids=CONFIGS)
 def config(request: pytest.FixtureRequest) -> ArcticConfig:
-    chosen: ArcticConfig = request.param
-    return chosen
+    selected: ArcticConfig = request.param
+    return selected
 
 
 @pytest.fixture(scope="module")

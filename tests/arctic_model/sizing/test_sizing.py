@@ -57,15 +57,15 @@ def pass_of(
 
 def kept_bytes(model: ArcticModel, forward: Callable[[], Tensor]) -> int:
     """Storages that autograd keeps between forward and backward, each once, without the parameters."""
-    kept: list[Tensor] = []
+    remaining: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
+        remaining.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         forward()
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in remaining}
     for parameter in model.parameters():
         storages.pop(parameter.untyped_storage().data_ptr(), None)
     return sum(storages.values())
@@ -146,8 +146,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, An
         for rank in range(2)
     ]
     assert [worker.wait(timeout=300) for worker in started] == [0, 0]
-    found = [json.loads((folder / f"found-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
-    return [list(pair) for pair in zip(*found, strict=True)]
+    result = [json.loads((folder / f"found-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    return [list(pair) for pair in zip(*result, strict=True)]
 
 
 def parallel_of(workers: Any, arrangement: tuple) -> ParallelConfig:
@@ -162,11 +162,11 @@ def parallel_of(workers: Any, arrangement: tuple) -> ParallelConfig:
 def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """To the byte; DeepSpeed's ZeRO-2 keeps whole tensors if its part ends inside one, so up to a matrix more of each,
     and the flat engine pads every bucket."""
-    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+    for arrangement, result in zip(workers.ARRANGEMENTS, measured, strict=True):
         expected = states(workers.config(), parallel_of(workers, arrangement))
         gradients = expected.dense_gradients + expected.expert_gradients
         weights = expected.dense_weights + expected.expert_weights
-        for one in found:
+        for one in result:
             if arrangement[0] == "flat":
                 sizes = {"master_weights": expected.master_weights, "moments": expected.moments}
                 for name, size in (sizes | {"weights": weights, "gradients": gradients}).items():
@@ -186,33 +186,33 @@ def test_the_copy_for_a_checkpoint_is_what_a_saver_allocates(
     workers: Any, measured: list[list[dict[str, Any]]]
 ) -> None:
     """To the byte, as the mean: parts of an odd number of elements differ by one."""
-    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+    for arrangement, result in zip(workers.ARRANGEMENTS, measured, strict=True):
         expected = memory_per_worker(workers.config(), parallel_of(workers, arrangement)).checkpoint_copy
-        assert sum(one["staged"] for one in found) / len(found) == expected
+        assert sum(one["staged"] for one in result) / len(result) == expected
 
 
 @pytest.mark.slow
 def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """The mean of both workers: their experts' loads differ, and add up to all assignments."""
-    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        kept = sum(one["kept"] for one in found) / len(found)
-        assert kept == activation_bytes(workers.config(), parallel_of(workers, arrangement))
+    for arrangement, result in zip(workers.ARRANGEMENTS, measured, strict=True):
+        remaining = sum(one["kept"] for one in result) / len(result)
+        assert remaining == activation_bytes(workers.config(), parallel_of(workers, arrangement))
 
 
 @pytest.mark.slow
 def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
     that only one worker holds are reduced by it alone."""
-    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+    for arrangement, result in zip(workers.ARRANGEMENTS, measured, strict=True):
         engine, zero_stage, dtype, gradient_dtype, expert_parallel_size, *_ = arrangement
         parallel = parallel_of(workers, arrangement)
         expected = traffic(workers.config(), parallel)
         exchanged = expected.dispatch_forward + expected.combine_forward
         exchanged += expected.combine_backward + expected.dispatch_backward
-        sent = [one["sent"].get(f"all_to_all_single {dtype}", 0) / 2 for one in found]
+        sent = [one["sent"].get(f"all_to_all_single {dtype}", 0) / 2 for one in result]
         assert sum(sent) / 2 == exchanged
         if engine == "flat":
-            assert_flat_traffic(workers, arrangement, found)
+            assert_flat_traffic(workers, arrangement, result)
             continue
         alone = 0
         if expert_parallel_size == 2:
@@ -221,7 +221,7 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
         reduced = {gradient_dtype: expected.dense_gradients + expected.expert_gradients + alone}
         reduced[dtype] = reduced.get(dtype, 0) + expected.cut_matrices
         weights = expected.dense_weights + expected.expert_weights
-        for one in found:
+        for one in result:
             for each, sent_bytes in reduced.items():
                 assert one["sent"].get(f"all_reduce {each}", 0) == pytest.approx(sent_bytes, abs=16)
             assert one["sent"].get(f"all_gather_into_tensor {dtype}", 0) == weights

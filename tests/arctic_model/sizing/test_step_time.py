@@ -50,16 +50,16 @@ def test_a_network_card_of_arctics_time_hides_every_exchange(window: str, gigaby
 
 
 def test_windows_are_attention_and_the_dense_mlp() -> None:
-    found = windows(ARCTIC, ParallelConfig(1024, 128, sequence_length=4096), replace(H100, bfloat16_flops=500e12), 1.0)
-    assert found.dispatch_forward.compute_s / 4096 == pytest.approx(0.59e-6, abs=0.005e-6)
-    assert found.combine_forward.compute_s / 4096 == pytest.approx(0.62e-6, abs=0.005e-6)
+    result = windows(ARCTIC, ParallelConfig(1024, 128, sequence_length=4096), replace(H100, bfloat16_flops=500e12), 1.0)
+    assert result.dispatch_forward.compute_s / 4096 == pytest.approx(0.59e-6, abs=0.005e-6)
+    assert result.combine_forward.compute_s / 4096 == pytest.approx(0.62e-6, abs=0.005e-6)
 
 
 def test_an_exchange_uses_nvlink_inside_a_node_and_the_network_outside() -> None:
     rows = 4096 * 2 * 7168 * 2
     for size, expected in ((1, 0), (8, 7 / 8 * rows / 450e9), (64, 56 / 64 * rows / 50e9)):
-        found = windows(ARCTIC, ParallelConfig(64, size, sequence_length=4096), H100, 0.4)
-        assert found.dispatch_forward.exchange_s == pytest.approx(expected)
+        result = windows(ARCTIC, ParallelConfig(64, size, sequence_length=4096), H100, 0.4)
+        assert result.dispatch_forward.exchange_s == pytest.approx(expected)
 
 
 def test_one_gpu_computes_and_updates_only() -> None:

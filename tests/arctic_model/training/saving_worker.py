@@ -54,9 +54,9 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def values(name: str, kind: str, places: Tensor) -> Tensor:
+def values(name: str, kind: str, locations: Tensor) -> Tensor:
     """Values at `places` of a flat parameter; all differ, and bfloat16 would round them."""
-    return (places + 1000.0 * len(kind) + 7 * sum(map(ord, name))) / 3
+    return (locations + 1000.0 * len(kind) + 7 * sum(map(ord, name))) / 3
 
 
 def fill(engine: Engine, change: float = 0.0) -> None:
@@ -79,8 +79,8 @@ def save(engine: Engine, folder: Path) -> None:
 def load(engine: Engine, folder: Path, limit_s: float = 600.0) -> list[str]:
     """Parameters with wrong values after loading, of the share and of the weights in use."""
     with Saver(engine, folder, Retention(), limit_s) as saver:
-        found, _ = saver.resume(None)
-    wrong = [] if found == state(3) else [str(found)]
+        result, _ = saver.resume(None)
+    wrong = [] if result == state(3) else [str(result)]
     for name, kind, start, own in engine.parameter_slices():
         if not torch.equal(own, values(name, kind, torch.arange(start, start + own.numel()))):
             wrong.append(f"{name} {kind}")
@@ -141,7 +141,7 @@ def fail(engine: Engine, folder: Path) -> list[str]:
         raised = str(error)
     finally:
         checkpoint_writer.write_slices = write
-    return [raised, *(found.name for found in checkpoints(folder / "checkpoints"))]
+    return [raised, *(result.name for result in checkpoints(folder / "checkpoints"))]
 
 
 def slow_disk(engine: Engine, folder: Path) -> list:
@@ -212,9 +212,9 @@ def damaged(engine: Engine, folder: Path) -> list:
             saver.resume(None)
             saver.save(state(3), [])
             saver.save(state(4), [])
-        for found in reversed(checkpoints(home / "checkpoints")):
+        for result in reversed(checkpoints(home / "checkpoints")):
             if dist.get_rank() == 0:
-                flip(sorted(found.iterdir())[number])
+                flip(sorted(result.iterdir())[number])
             dist.barrier()
             try:
                 with Saver(engine, home, Retention()) as saver:

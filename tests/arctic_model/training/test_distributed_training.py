@@ -197,23 +197,23 @@ ARRANGEMENTS = [
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_every_arrangement_of_workers_has_the_curve_of_one_worker(trained: Path, folder: Path, name: str) -> None:
-    expected, found = records(trained / "alone"), records(folder)
-    assert [record["step"] for record in found] == list(range(1, STEPS + 1))
+    expected, result = records(trained / "alone"), records(folder)
+    assert [record["step"] for record in result] == list(range(1, STEPS + 1))
     for column in ("loss", "balance_loss", "z_loss", "learning_rate"):
-        assert [record[column] for record in found] == pytest.approx(
+        assert [record[column] for record in result] == pytest.approx(
             [record[column] for record in expected], abs=2e-6, rel=0
         )
     for column in ("gradient_norm", "max_expert_load"):
-        assert [record[column] for record in found] == pytest.approx([record[column] for record in expected], rel=1e-5)
+        assert [record[column] for record in result] == pytest.approx([record[column] for record in expected], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["biased_moved", "flat_biased", *also_slow("biased")])
 def test_biases_and_drops_are_those_of_one_worker(trained: Path, folder: Path, name: str) -> None:
     """Also when the run moves from two workers to one: the biases are part of the checkpoint, and of the model."""
     assert losses(folder) == pytest.approx(losses(trained / "biased_alone"), abs=2e-6, rel=0)
-    expected, found = biases(trained / "biased_alone"), biases(folder)
-    assert all(torch.equal(found[layer], expected[layer]) for layer in expected)
-    steps = torch.stack(list(found.values())) / 0.01
+    expected, result = biases(trained / "biased_alone"), biases(folder)
+    assert all(torch.equal(result[layer], expected[layer]) for layer in expected)
+    steps = torch.stack(list(result.values())) / 0.01
     torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
     assert steps.abs().max() > 2
 
@@ -234,9 +234,9 @@ def test_every_arrangement_of_workers_has_the_curve_of_one_worker_with_muon(
     trained: Path, folder: Path, name: str
 ) -> None:
     """Newton-Schulz magnifies rounding in directions with little gradient, 3.4 times an iteration: a wider bound."""
-    expected, found = records(trained / "muon_alone"), records(folder)
-    assert [record["step"] for record in found] == list(range(1, STEPS + 1))
-    assert [record["loss"] for record in found] == pytest.approx([record["loss"] for record in expected], abs=2e-5)
+    expected, result = records(trained / "muon_alone"), records(folder)
+    assert [record["step"] for record in result] == list(range(1, STEPS + 1))
+    assert [record["loss"] for record in result] == pytest.approx([record["loss"] for record in expected], abs=2e-5)
 
 
 def test_muon_learns_otherwise_than_adamw(trained: Path) -> None:
@@ -250,10 +250,10 @@ def test_muon_learns_otherwise_than_adamw(trained: Path) -> None:
 )
 def test_a_skipped_step_is_as_if_its_data_had_been_left_out(folder: Path, name: str) -> None:
     """Weights, moments and, by the bias corrections of later steps, the count of updates: bit for bit."""
-    found, without = records(folder), folder.with_name(name.replace("skips", "left"))
-    assert [str(record["step"]) for record in found if record["skipped"]] == list(SPOILED)
+    result, without = records(folder), folder.with_name(name.replace("skips", "left"))
+    assert [str(record["step"]) for record in result if record["skipped"]] == list(SPOILED)
     assert tensor_digests(folder) == tensor_digests(without)
-    taken = [record for record in found if not record["skipped"]]
+    taken = [record for record in result if not record["skipped"]]
     left = records(without)
     assert [record["loss"] for record in taken] == [record["loss"] for record in left]
 
@@ -338,13 +338,13 @@ def assert_gradients_of_one_process(folder: Path, world: int) -> None:
     norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in expected.values()))
     seen = set()
     for rank in range(world):
-        found = load_file(folder / f"{rank}.safetensors")
-        assert float(found.pop("norm")) == pytest.approx(norm, rel=1e-5)
-        for name, gradient in found.items():
+        result = load_file(folder / f"{rank}.safetensors")
+        assert float(result.pop("norm")) == pytest.approx(norm, rel=1e-5)
+        for name, gradient in result.items():
             torch.testing.assert_close(
                 gradient, expected[name], rtol=1e-4, atol=1e-7, msg=lambda why, name=name: f"{name}: {why}"
             )
-        seen |= set(found)
+        seen |= set(result)
     assert seen == set(expected)
 
 

@@ -119,8 +119,8 @@ def test_what_is_not_frozen_trains_as_with_torch_alone(freeze: tuple[str, ...], 
 
 def assert_frozen(before: Mapping[tuple[str, str], Tensor], after: Values, freeze: tuple[str, ...]) -> None:
     assert before.keys() == after.keys()
-    for (name, kind), found in after.items():
-        assert torch.equal(found, before[name, kind]) == is_frozen(name, freeze), (name, kind)
+    for (name, kind), result in after.items():
+        assert torch.equal(result, before[name, kind]) == is_frozen(name, freeze), (name, kind)
 
 
 @pytest.mark.usefixtures("one_worker")
@@ -160,9 +160,9 @@ def test_parts_that_are_frozen_from_the_first_step_have_drawn_weights_and_no_mom
     assert {name for name, _ in frozen} == {
         name for name, _ in drawn.named_parameters() if is_frozen(name, ("router", "dense"))
     }
-    for (name, kind), found in frozen.items():
+    for (name, kind), result in frozen.items():
         expected = drawn.get_parameter(name).detach().float().flatten()
-        assert torch.equal(found, expected if kind == "weight" else torch.zeros_like(expected)), (name, kind)
+        assert torch.equal(result, expected if kind == "weight" else torch.zeros_like(expected)), (name, kind)
     engine.close()
 
 
@@ -212,8 +212,8 @@ def test_frozen_tensors_of_a_checkpoint_are_the_drawn_ones(trained: Path, name: 
     checkpoint = Checkpoint(sorted((trained / name / "checkpoints").iterdir())[-1]).verify()
     drawn = ArcticModel(checkpoint.config, seed=0).to(dtype)
     for parameter, tensor in drawn.named_parameters():
-        found = checkpoint.read_slice(parameter, "weight", 0, tensor.numel())
-        assert torch.equal(found, tensor.detach().float().flatten()) == is_frozen(parameter, freeze), parameter
+        result = checkpoint.read_slice(parameter, "weight", 0, tensor.numel())
+        assert torch.equal(result, tensor.detach().float().flatten()) == is_frozen(parameter, freeze), parameter
     for bias, start in drawn.named_buffers():
         assert torch.equal(checkpoint.read(bias), start), "biases belong to the router"
 

@@ -36,9 +36,9 @@ def errors(folder: Path, world: int, arrangements: list[dict]) -> list[list[dict
     ]
 
 
-def require_exact_in_float32(found: list[list[dict[str, float]]], arrangements: list[dict]) -> None:
+def require_exact_in_float32(result: list[list[dict[str, float]]], arrangements: list[dict]) -> None:
     """And visibly worse in bfloat16, so that the option does something."""
-    for arrangement, workers in zip(arrangements, found, strict=True):
+    for arrangement, workers in zip(arrangements, result, strict=True):
         for each in workers:
             if arrangement["gradient_dtype"] == "float32":
                 assert max(each.values()) < 1e-6, arrangement

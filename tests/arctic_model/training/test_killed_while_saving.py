@@ -31,8 +31,8 @@ def write_jobs(folder: Path, job: dict, name: str) -> str:
 
 
 def records(folder: Path) -> list[dict]:
-    found = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
-    return [{name: record[name] for name in ("step", "loss", "gradient_norm")} for record in found]
+    result = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+    return [{name: record[name] for name in ("step", "loss", "gradient_norm")} for record in result]
 
 
 def last_checkpoint(folder: Path) -> dict:
@@ -104,7 +104,7 @@ def test_a_run_moves_between_workers_without_leaving_its_curve(
         zero = 1 if dtype == "bfloat16" and move["zero"] == 0 else move["zero"]
         job = {**move, "zero": zero, "dtype": dtype, "steps": 4 * number}
         assert run_workers(tmp_path, world, job) == [0] * world
-    found, expected = records(tmp_path), records(calm)
-    assert [record["step"] for record in found] == list(range(1, STEPS + 1))
+    result, expected = records(tmp_path), records(calm)
+    assert [record["step"] for record in result] == list(range(1, STEPS + 1))
     bound = 2e-6 if dtype == "float32" else 0.02
-    assert [record["loss"] for record in found] == pytest.approx([r["loss"] for r in expected], abs=bound, rel=0)
+    assert [record["loss"] for record in result] == pytest.approx([r["loss"] for r in expected], abs=bound, rel=0)

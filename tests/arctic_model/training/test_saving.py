@@ -78,8 +78,8 @@ def write_alone(folder: Path, optimizer: str) -> None:
         ParameterSlice(name, kind, 0, worker.values(name, kind, torch.arange(tensor.numel())))
         for name, kind, tensor in tensors
     ]
-    places = layout(model, names)
-    write_checkpoint(folder / "checkpoints" / checkpoint_name(3), worker.CONFIG, worker.state(3), places, parts)
+    locations = layout(model, names)
+    write_checkpoint(folder / "checkpoints" / checkpoint_name(3), worker.CONFIG, worker.state(3), locations, parts)
 
 
 def digests(folder: Path) -> dict[str, str]:

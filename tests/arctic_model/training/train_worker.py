@@ -111,12 +111,12 @@ def write_gradients(job: dict, rank: int, world: int) -> None:
             engine.end_micro_batch()
         loss, _ = engine.forward(batch, whole_scale(), optimization(job), engine.context)
         engine.backward(loss)
-    found = {"norm": torch.tensor(engine.gradient_norm())}
+    result = {"norm": torch.tensor(engine.gradient_norm())}
     for name, parameter in engine.model.named_parameters():
-        found |= unstacked(name, whole_gradient(engine, name, parameter), engine.model.local_experts)
+        result |= unstacked(name, whole_gradient(engine, name, parameter), engine.model.local_experts)
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{rank}.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in result.items()}, folder / f"{rank}.safetensors")
     engine.close()
 
 
@@ -143,11 +143,11 @@ def write_reference(job: dict, rank: int, _: int) -> None:
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
         model = ArcticModel(preset("tiny"), seed=0)
         training_loss(model, whole_batch(1), whole_scale(), optimization({}))[0].backward()
-        found = {}
+        result = {}
         for name, parameter in model.named_parameters():
-            found |= unstacked(name, parameter.grad, model.local_experts)
+            result |= unstacked(name, parameter.grad, model.local_experts)
         save_file(
-            {name: tensor.contiguous() for name, tensor in found.items()},
+            {name: tensor.contiguous() for name, tensor in result.items()},
             Path(job["folder"]) / "one_process.safetensors",
         )
 
@@ -161,18 +161,18 @@ def write_errors(job: dict, rank: int, world: int) -> None:
         if number:
             engine.end_micro_batch()
         engine.backward(engine.forward({name: known(name, p, rank, number) for name, p in named.items()}))
-    found, squares = {}, 0.0
+    result, squares = {}, 0.0
     for name, parameter in named.items():
         holders = range(rank % job["experts"], world, job["experts"]) if ".experts." in name else range(world)
         sums = [known(name, parameter, each, number).double() for each in holders for number in range(job["passes"])]
         expected = torch.stack(sums).sum(0)
         difference = whole_gradient(engine, name, parameter).double() - expected
-        found[name] = float(difference.norm() / expected.norm())
+        result[name] = float(difference.norm() / expected.norm())
         squares += float(expected.square().sum()) * (1 / world if ".experts." not in name else job["experts"] / world)
     total = torch.tensor(squares, dtype=torch.float64)
     dist.all_reduce(total)
-    found["norm"] = abs(engine.gradient_norm() / float(total.sqrt()) - 1)
-    (Path(job["folder"]) / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    result["norm"] = abs(engine.gradient_norm() / float(total.sqrt()) - 1)
+    (Path(job["folder"]) / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
     engine.close()
 
 

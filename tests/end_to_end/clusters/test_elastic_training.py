@@ -40,20 +40,20 @@ def test_fewer_workers_after_a_loss_and_more_when_a_node_joins(tmp_path: Path) -
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr
-    found = json.loads(text.splitlines()[0])
-    assert found["failed"] == {}
+    result = json.loads(text.splitlines()[0])
+    assert result["failed"] == {}
     rows, calm = (
         pq.read_table(folder / HISTORY_FILE).to_pylist()
-        for folder in (Path(found["path"]), undisturbed(tmp_path / "calm"))
+        for folder in (Path(result["path"]), undisturbed(tmp_path / "calm"))
     )
     assert [row["step"] for row in rows] == [row["step"] for row in calm] == list(range(1, STEPS + 1))
     assert [row["tokens_by_corpus"] for row in rows] == [row["tokens_by_corpus"] for row in calm]
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in calm], rel=1e-2)
     assert [row["loss"] for row in rows[:50]] == pytest.approx([row["loss"] for row in calm[:50]], rel=1e-5)
-    assert len(found["workers"]) == STEPS
-    assert [count for count, _ in groupby(found["workers"])] == [2, 1, 2]
-    shown = [warning for warning in found["warnings"] if "workers" in warning]
+    assert len(result["workers"]) == STEPS
+    assert [count for count, _ in groupby(result["workers"])] == [2, 1, 2]
+    shown = [warning for warning in result["warnings"] if "workers" in warning]
     assert shown[0].startswith("trains with 1 of train.num_workers = [1, 2] workers")
     assert shown[1] == "there is room again: training goes on with 2 instead of 1 workers"
-    hours = found["metrics"]
-    assert hours["lost_worker_hours"] < hours["worker_hours"] < 2 * found["elapsed_s"] / 3600
+    hours = result["metrics"]
+    assert hours["lost_worker_hours"] < hours["worker_hours"] < 2 * result["elapsed_s"] / 3600

@@ -49,8 +49,8 @@ def disturbed(store: Path, stage: str, action: str, steps: int = STEPS) -> dict[
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr
     # Ray may write further lines while it ends.
-    found: dict[str, Any] = json.loads(text.splitlines()[0])
-    return found
+    result: dict[str, Any] = json.loads(text.splitlines()[0])
+    return result
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def disturbed(store: Path, stage: str, action: str, steps: int = STEPS) -> dict[
 def test_a_node_that_leaves_or_joins_changes_no_result(
     stage: str, action: str, expected: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
-    found = disturbed(tmp_path / "store", stage, action)
-    assert found["failed"] == {}
-    assert found["digests"] == expected
-    assert found["built"] == dict.fromkeys(expected, 1)
+    result = disturbed(tmp_path / "store", stage, action)
+    assert result["failed"] == {}
+    assert result["digests"] == expected
+    assert result["built"] == dict.fromkeys(expected, 1)
 
 
 def test_training_leaves_a_drained_node_with_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
     expected = undisturbed(tmp_path / "calm", LONG_TRAINING)
-    found = disturbed(tmp_path / "store", "train", "drain", LONG_TRAINING)
-    assert found["digests"] == expected
-    assert found["built"] == dict.fromkeys(expected, 1)
-    assert found["resumed"]["reported"] > 0
-    assert found["resumed"]["reported"] - found["resumed"]["checkpoint"] <= 1
-    assert found["resumed"]["checkpoint"] < LONG_TRAINING
-    assert 0 <= found["resumed"]["saved_after_s"] <= WARNING_S
+    result = disturbed(tmp_path / "store", "train", "drain", LONG_TRAINING)
+    assert result["digests"] == expected
+    assert result["built"] == dict.fromkeys(expected, 1)
+    assert result["resumed"]["reported"] > 0
+    assert result["resumed"]["reported"] - result["resumed"]["checkpoint"] <= 1
+    assert result["resumed"]["checkpoint"] < LONG_TRAINING
+    assert 0 <= result["resumed"]["saved_after_s"] <= WARNING_S

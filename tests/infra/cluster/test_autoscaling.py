@@ -92,16 +92,16 @@ def test_each_kind_of_demand_brings_up_machines_and_only_the_impossible_is_refus
     )
     _, mark, text = done.stdout.rpartition("FOUND")
     assert mark, done.stdout + done.stderr
-    found = json.loads(text)
-    assert set(found["failed"]) == {"train[huge]", "train[many]"}, found
-    assert "needs 5 GPUs and 1 CPU, the cluster can have 24 CPUs and 16 GPUs" in found["failed"]["train[huge]"]
-    assert "needs 17 x 1 GPU, the cluster can have" in found["failed"]["train[many]"]
+    result = json.loads(text)
+    assert set(result["failed"]) == {"train[huge]", "train[many]"}, result
+    assert "needs 5 GPUs and 1 CPU, the cluster can have 24 CPUs and 16 GPUs" in result["failed"]["train[huge]"]
+    assert "needs 17 x 1 GPU, the cluster can have" in result["failed"]["train[many]"]
     # Before any machine is up, and not after the others have run.
-    assert found["first_error"] <= 1
-    assert found["metrics"]["train[1]"] == {"gpus": 4.0}
-    assert found["metrics"]["evaluate[1]"] == {"sum": 55.0}
-    assert found["metrics"]["train[2]"]["gpus"] >= 8
-    assert found["metrics"]["source[web]"]["machines"] >= 2 and found["shards"] == 60
-    assert ["train[1]", "4 GPUs and 1 CPU"] in found["waits"]
-    assert {stage for stage, _ in found["waits"]} >= {"train[1]", "train[2]"}
-    assert found["first"] == found["last"] == 0.0
+    assert result["first_error"] <= 1
+    assert result["metrics"]["train[1]"] == {"gpus": 4.0}
+    assert result["metrics"]["evaluate[1]"] == {"sum": 55.0}
+    assert result["metrics"]["train[2]"]["gpus"] >= 8
+    assert result["metrics"]["source[web]"]["machines"] >= 2 and result["shards"] == 60
+    assert ["train[1]", "4 GPUs and 1 CPU"] in result["waits"]
+    assert {stage for stage, _ in result["waits"]} >= {"train[1]", "train[2]"}
+    assert result["first"] == result["last"] == 0.0

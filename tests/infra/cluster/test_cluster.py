@@ -62,8 +62,8 @@ def test_a_refusal_names_the_token_that_was_used(
     home: Path, monkeypatch: pytest.MonkeyPatch, rays: bool, ours: bool, named: bool
 ):
     files = {name: home / name for name in (".ray/auth_token", ".local/state/arctic/ray_token", "named")}
-    for there, file in zip((rays, ours, named), files.values(), strict=True):
-        if there:
+    for present, file in zip((rays, ours, named), files.values(), strict=True):
+        if present:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("a" * 64)
     if named:
@@ -72,9 +72,9 @@ def test_a_refusal_names_the_token_that_was_used(
     used = (
         files["named"] if named else files[".ray/auth_token" if rays and not ours else ".local/state/arctic/ray_token"]
     )
-    told = refused_token("http://head:8265")
-    assert told.startswith(f"http://head:8265: the cluster refuses the token of {used}")
-    assert ("Ray's own" in told) == (rays and used != files[".ray/auth_token"])
+    reported = refused_token("http://head:8265")
+    assert reported.startswith(f"http://head:8265: the cluster refuses the token of {used}")
+    assert ("Ray's own" in reported) == (rays and used != files[".ray/auth_token"])
     monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
     assert "the variable RAY_AUTH_TOKEN." in refused_token("http://head:8265")
 
@@ -139,16 +139,16 @@ def driver(tmp_path: Path) -> Iterator[subprocess.Popen]:
 @pytest.mark.slow
 def test_a_cluster_that_was_started_here_listens_on_loopback_only(driver: subprocess.Popen):
     assert driver.stdout is not None and driver.stdout.readline().startswith("True")
-    listening = {place for pid, _ in [(driver.pid, ""), *_descendants(driver.pid)] for place in _listening(pid)}
+    listening = {location for pid, _ in [(driver.pid, ""), *_descendants(driver.pid)] for location in _listening(pid)}
     assert listening and all(map(is_loopback, listening))
 
 
 @pytest.mark.slow
 def test_killing_the_driver_leaves_no_process_that_holds_the_cluster(driver: subprocess.Popen):
     assert driver.stdout is not None
-    told = driver.stdout.readline().split()
-    assert told[:2] == ["True", "1.0"]
-    holders = [pid for pid, name in _descendants(driver.pid) if name in ("raylet", "gcs_server")] + [int(told[2])]
+    reported = driver.stdout.readline().split()
+    assert reported[:2] == ["True", "1.0"]
+    holders = [pid for pid, name in _descendants(driver.pid) if name in ("raylet", "gcs_server")] + [int(reported[2])]
     assert len(holders) == 3
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -162,7 +162,7 @@ def _descendants(pid: int) -> list[tuple[int, str]]:
     children = Path(f"/proc/{pid}/task").glob("*/children")
     pids = [int(child) for file in children for child in file.read_text().split()]
     named = [(child, Path(f"/proc/{child}/comm").read_text().strip()) for child in pids]
-    return named + [found for child in pids for found in _descendants(child)]
+    return named + [result for child in pids for result in _descendants(child)]
 
 
 def _listening(pid: int) -> list[str]:
@@ -176,5 +176,5 @@ def _listening(pid: int) -> list[str]:
 def _address(words: str) -> str:
     """The kernel writes each word of four bytes as a number of this machine's byte order."""
     numbers = [int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8)]
-    found = ipaddress.ip_address(b"".join(numbers))
-    return str(getattr(found, "ipv4_mapped", None) or found)
+    result = ipaddress.ip_address(b"".join(numbers))
+    return str(getattr(result, "ipv4_mapped", None) or result)

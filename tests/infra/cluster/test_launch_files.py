@@ -110,12 +110,12 @@ def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
     """A document after JSON patches (RFC 6902), of the two kinds that are used."""
     for operation in operations:
         *parents, last = operation["path"].strip("/").split("/")
-        place = document
+        location = document
         for part in parents:
-            place = place[int(part)] if isinstance(place, list) else place[part]
+            location = location[int(part)] if isinstance(location, list) else location[part]
         assert operation["op"] in ("add", "replace")
-        assert (last in place) == (operation["op"] == "replace"), operation
-        place[last] = operation["value"]
+        assert (last in location) == (operation["op"] == "replace"), operation
+        location[last] = operation["value"]
     return document
 
 

@@ -96,10 +96,10 @@ def test_a_folder_is_refused_from_the_limit_on_and_its_largest_parts_are_named(f
     odd.write_bytes(b"x")
     with pytest.raises(UploadError) as refused:
         measure(folder, excludes(folder)).require_sendable()
-    told = str(refused.value)
-    assert told.startswith(f"{folder}: 9 files, 100.0 MiB; largest folders: assets/film/ 100.0 MiB, ")
-    assert "largest files: assets/film/cut.mov 100.0 MiB" in told
-    assert "less than 100 MiB" in told and f"{folder}/.gitignore" in told
+    reported = str(refused.value)
+    assert reported.startswith(f"{folder}: 9 files, 100.0 MiB; largest folders: assets/film/ 100.0 MiB, ")
+    assert "largest files: assets/film/cut.mov 100.0 MiB" in reported
+    assert "less than 100 MiB" in reported and f"{folder}/.gitignore" in reported
 
 
 def test_a_recipe_needs_itself_its_corpora_and_the_files_they_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

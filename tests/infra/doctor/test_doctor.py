@@ -38,9 +38,9 @@ def failing(**changes: Any) -> list[Check]:
 
 
 def test_a_fit_machine_passes_and_every_check_is_named_once():
-    found = assess(FIT)
-    assert all(check.ok for check in found)
-    assert len({check.name for check in found}) == len(found)
+    result = assess(FIT)
+    assert all(check.ok for check in result)
+    assert len({check.name for check in result}) == len(result)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_an_account_and_a_ray_folder_without_any_place_to_write_are_refused(
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setenv("HOME", "/nowhere/at/all")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    found = inspect_environment(tmp_path, Upload())
-    assert "missing" in str(found.refusal) and "Set HOME and TMPDIR" in str(found.refusal)
-    assert "none of /tmp, /var/tmp, /dev/shm can be written. Set RAY_TMPDIR" in str(found.ray_refusal)
+    result = inspect_environment(tmp_path, Upload())
+    assert "missing" in str(result.refusal) and "Set HOME and TMPDIR" in str(result.refusal)
+    assert "none of /tmp, /var/tmp, /dev/shm can be written. Set RAY_TMPDIR" in str(result.ray_refusal)
 
 
 def test_packages_of_an_extra_are_told_with_their_mend_and_make_no_machine_unfit():
@@ -182,8 +182,8 @@ def test_a_listening_process_is_found_with_its_address_port_and_mode(host: str, 
     assert process.stdout is not None
     try:
         port = int(process.stdout.readline())
-        found = [one for one in listening_sockets(Path("/proc"), os.getuid()) if one.port == port]
-        assert found == [ListeningSocket("raylet", host, port, has_token=mode == "token")]
+        result = [one for one in listening_sockets(Path("/proc"), os.getuid()) if one.port == port]
+        assert result == [ListeningSocket("raylet", host, port, has_token=mode == "token")]
         assert not [one for one in listening_sockets(Path("/proc"), os.getuid() + 1) if one.port == port]
     finally:
         process.communicate("\n", timeout=20)

@@ -54,8 +54,8 @@ def rows(folder: Path, rank: int) -> list[list]:
 
 def test_all_members_get_each_task_and_the_first_ones_result_counts(tmp_path: Path) -> None:
     numbers = [2, 5, 3]
-    found = list(map_on_groups(squares(tmp_path), numbers, context(tmp_path), num_groups=3, demand=PAIR))
-    assert found == [(0, 4), (1, 25), (2, 9)]
+    result = list(map_on_groups(squares(tmp_path), numbers, context(tmp_path), num_groups=3, demand=PAIR))
+    assert result == [(0, 4), (1, 25), (2, 9)]
     for rank in range(2):
         assert rows(tmp_path, rank) == [[rank, 2, number, True] for number in numbers]
     assert list(map_on_groups(squares(tmp_path), [], context(tmp_path), num_groups=1, demand=PAIR)) == []
@@ -63,8 +63,8 @@ def test_all_members_get_each_task_and_the_first_ones_result_counts(tmp_path: Pa
 
 def test_group_of_a_killed_member_starts_again_with_the_same_task(tmp_path: Path) -> None:
     make = squares(tmp_path, deadly=(5, 3))
-    found = list(map_on_groups(make, [2, 5, 3], context(tmp_path), num_groups=1, demand=PAIR))
-    assert found == [(0, 4), (1, 25), (2, 9)]
+    result = list(map_on_groups(make, [2, 5, 3], context(tmp_path), num_groups=1, demand=PAIR))
+    assert result == [(0, 4), (1, 25), (2, 9)]
     assert [row[2] for row in rows(tmp_path, 1)] == [2, 5, 3]
 
 
@@ -75,12 +75,12 @@ def test_group_that_always_loses_a_member_ends(tmp_path: Path) -> None:
 
 
 def test_request_to_stop_ends_between_two_tasks(tmp_path: Path) -> None:
-    found = []
+    result = []
     with pytest.raises(StoppedError, match="enough"):
         for each in map_on_groups(squares(tmp_path), [2, 5], context(tmp_path), num_groups=1, demand=PAIR):
-            found.append(each)
+            result.append(each)
             (tmp_path / STOP).write_text("enough")
-    assert found == [(0, 4)]
+    assert result == [(0, 4)]
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_groups_on_ray(tmp_path: Path) -> None:
             folder = tmp_path / name
             folder.mkdir()
             # More groups than there is room for: those that never start delay no other.
-            found = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
-            assert sorted(found) == [(n, n * n) for n in range(9)]
+            result = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
+            assert sorted(result) == [(n, n * n) for n in range(9)]
             assert sorted(row[2] for row in rows(folder, 1)) == list(range(9))
         with pytest.raises(ZeroDivisionError, match="thirteen"):
             list(map_on_groups(squares(tmp_path), [13], on_ray, num_groups=1, demand=PAIR))

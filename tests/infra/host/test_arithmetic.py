@@ -54,9 +54,9 @@ def _forget() -> None:
 
 
 def test_the_processor_gpus_and_switches_are_read_from_the_machine(on) -> None:
-    found = on(XEON, ("NVIDIA H100 80GB HBM3",) * 2, OPENBLAS_CORETYPE="Haswell")
-    assert found["cpu_model"] == "Xeon of one kind"
-    assert found["instruction_sets"] == [
+    result = on(XEON, ("NVIDIA H100 80GB HBM3",) * 2, OPENBLAS_CORETYPE="Haswell")
+    assert result["cpu_model"] == "Xeon of one kind"
+    assert result["instruction_sets"] == [
         "sse4_2",
         "avx",
         "fma",
@@ -66,10 +66,10 @@ def test_the_processor_gpus_and_switches_are_read_from_the_machine(on) -> None:
         "amx_tile",
         "amx_bf16",
     ]
-    assert found["gpus"] == ["NVIDIA H100 80GB HBM3"] * 2
-    assert found["switches"] == {"OPENBLAS_CORETYPE": "Haswell"}
+    assert result["gpus"] == ["NVIDIA H100 80GB HBM3"] * 2
+    assert result["switches"] == {"OPENBLAS_CORETYPE": "Haswell"}
     assert on(ARM)["instruction_sets"] == ["asimd", "asimddp", "bf16", "i8mm", "sve"]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_every_difference_is_named_and_nothing_else(on) -> None:

@@ -34,7 +34,7 @@ TRANSITIVE = {
     "fsspec": "torch",
 }
 """Modules of packages that another, required or optional, one always brings."""
-OPTIONAL = {found.name for _, found in optional()}
+OPTIONAL = {result.name for _, result in optional()}
 ELSEWHERE = ("arctic_model/export/engines", "arctic_model/export/remote_code")
 """Programs and modeling files that run in the environment of another engine."""
 GUARDED_BY_CALLERS = {
@@ -137,7 +137,7 @@ def test_every_import_is_required_or_of_an_extra_that_is_asked_for():
     """With an undeclared optional import, a result would silently depend on the installed packages."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     required = {canonicalize_name(Requirement(text).name) for text in declared}
-    known = metadata.packages_distributions()
+    existing = metadata.packages_distributions()
     files = [file for name in OURS for file in (ROOT / name).rglob("*.py")]
     undeclared, unguarded = set(), set()
     for file in files:
@@ -145,8 +145,8 @@ def test_every_import_is_required_or_of_an_extra_that_is_asked_for():
             continue
         for module in set(imports(file)) - OURS - sys.stdlib_module_names:
             name = TRANSITIVE.get(module, module)
-            names = {canonicalize_name(found) for found in known.get(name, [name])}
-            if names & {canonicalize_name(found) for found in OPTIONAL} - required:
+            names = {canonicalize_name(result) for result in existing.get(name, [name])}
+            if names & {canonicalize_name(result) for result in OPTIONAL} - required:
                 words = set(file.read_text().replace("(", " ").split())
                 if not {"require", "broken"} & words and file.relative_to(ROOT).as_posix() not in GUARDED_BY_CALLERS:
                     unguarded.add(f"{file}: {module}")

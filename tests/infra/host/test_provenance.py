@@ -31,10 +31,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_it_is_plain_data_with_the_versions_that_are_installed():
-    found = json.loads(json.dumps(provenance()))
-    assert found["versions"]["ray"] == metadata.version("ray")
-    assert found["versions"]["arctic-pretraining"]
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    result = json.loads(json.dumps(provenance()))
+    assert result["versions"]["ray"] == metadata.version("ray")
+    assert result["versions"]["arctic-pretraining"]
+    assert result["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
 def test_it_imports_none_of_the_libraries_that_it_names():

@@ -142,9 +142,9 @@ def test_a_temporary_folder_too_long_for_sockets_is_left_out(bare: Path, monkeyp
     deep = bare / ("d" * 90)
     deep.mkdir()
     monkeypatch.setenv("TMPDIR", str(deep))
-    chosen = ray_folder()
-    assert chosen is not None
-    assert len(f"{chosen}/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store") < SOCKET_PATH_BYTES
+    selected = ray_folder()
+    assert selected is not None
+    assert len(f"{selected}/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store") < SOCKET_PATH_BYTES
 
 
 @pytest.mark.parametrize(

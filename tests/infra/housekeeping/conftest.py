@@ -50,5 +50,5 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An open store of each kind."""
-    place = str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3").address()
-    return Store(place).open()
+    location = str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3").address()
+    return Store(location).open()

@@ -48,7 +48,7 @@ def test_results_of_runs_stay_until_later_runs_push_them_out(store: Store) -> No
     run(store, chain(1))
     run(store, chain(2))
     run(store, chain(3), "other")
-    kept = names(store)
+    remaining = names(store)
     assert kinds(store)["result"] == 0
     assert kinds(store, last=1) & Counter({"result": 9}) == {"result": 2}
     assert kinds(store, last=0, needed=results_of(chain(1))) & Counter({"result": 9}) == {"result": 4}
@@ -56,7 +56,7 @@ def test_results_of_runs_stay_until_later_runs_push_them_out(store: Store) -> No
     assert {each.name for each in pruning.garbage if each.kind == "result"} == {
         f"{stage.name}/web-{stage.key}" for stage in chain(1)
     }
-    assert names(store) == {name for name in kept if not name.endswith(tuple(stage.key for stage in chain(1)))}
+    assert names(store) == {name for name in remaining if not name.endswith(tuple(stage.key for stage in chain(1)))}
     assert kinds(store, last=1) == {}
 
 
@@ -147,9 +147,9 @@ def test_work_of_dead_attempts_goes_and_that_of_the_living_or_of_a_run_stays(sto
         (store.scratch(stage) / "part").write_text("half a shard")
     (store.root / "stages" / "source" / "web-0123456789ab").mkdir()
     with locked(store.state(living) / "lock", ignore):
-        found = find_garbage(store, results_of([needed])).garbage
-        assert Counter(each.kind for each in found) == {"unfinished work": 2, "scratch of a dead attempt": 2}
-        assert sum(each.bytes for each in found) == len("half") + 2 * len("half a shard")
+        result = find_garbage(store, results_of([needed])).garbage
+        assert Counter(each.kind for each in result) == {"unfinished work": 2, "scratch of a dead attempt": 2}
+        assert sum(each.bytes for each in result) == len("half") + 2 * len("half a shard")
         prune(store, results_of([needed]), waiting=ignore)
         left = {path.name for path in (store.root / "stages" / "source").iterdir() if not path.name.startswith(".")}
         assert left == {f"web-{needed.key}.state", f"web-{living.key}.state"}

@@ -48,8 +48,8 @@ def test_a_demand_fits_where_some_choice_of_machines_holds_every_part(pools, max
 def filled(resources: dict[str, dict[str, int]]) -> dict:
     """The shipped cluster, with the resources that `ray up` reads off the cloud's machine types."""
     config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
-    for name, found in resources.items():
-        config["available_node_types"][name]["resources"] = found
+    for name, result in resources.items():
+        config["available_node_types"][name]["resources"] = result
     return config
 
 
@@ -113,8 +113,8 @@ def test_a_wait_is_told_and_given_up_after_the_patience_where_the_size_is_not_kn
 
 
 def test_time_behind_other_work_and_on_pools_of_a_known_size_is_not_given_up(clock):
-    known = Capacity(Limits((Pool(4.0, 4.0, 1),)), 600.0)
-    for able, machines in ((Capacity(None, 600.0), (Pool(4.0, 4.0, 1),)), (known, (Pool(0.0, 0.0, 1),))):
+    existing = Capacity(Limits((Pool(4.0, 4.0, 1),)), 600.0)
+    for able, machines in ((Capacity(None, 600.0), (Pool(4.0, 4.0, 1),)), (existing, (Pool(0.0, 0.0, 1),))):
         clock.machines = machines
         wait = Wait("train[1]", Demand(1, 0.0, 4.0), able, [].append)
         for _ in range(100):

@@ -101,7 +101,7 @@ def test_two_builders_at_once_without_leases_end_with_the_same_bytes(
 ) -> None:
     """Correctness does not rest on leases: here nobody asks for one."""
     monkeypatch.setattr(
-        lease, "_acquired", lambda chosen, name, _waiting: lease.Lease(chosen, name, b"", Version("", None))
+        lease, "_acquired", lambda selected, name, _waiting: lease.Lease(selected, name, b"", Version("", None))
     )
     builds = Builds()
     runs = [in_thread(machine(name), chain(builds), name) for name in ("first", "second")]

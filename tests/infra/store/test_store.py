@@ -36,14 +36,14 @@ def test_a_commit_can_be_found_read_and_verified(store):
     made = stage(min_words=50)
     assert store.find(made) is None
     artifact = commit(store, made)
-    found = store.find(made)
-    assert found == artifact
-    assert found.manifest.params == {"min_words": 50}
-    entries = {entry.path: entry for entry in found.manifest.files}
+    result = store.find(made)
+    assert result == artifact
+    assert result.manifest.params == {"min_words": 50}
+    entries = {entry.path: entry for entry in result.manifest.files}
     assert entries["rows.parquet"].rows == 3
     assert entries["sub/data.bin"].rows is None
-    assert entries["sub/data.bin"].sha256 == file_digest(found.path / "sub" / "data.bin")
-    assert store.damaged(found) == []
+    assert entries["sub/data.bin"].sha256 == file_digest(result.path / "sub" / "data.bin")
+    assert store.damaged(result) == []
 
 
 def test_damaged_and_missing_files_are_named_and_a_dropped_result_is_built_again(store):

@@ -76,12 +76,14 @@ def run_as(user: int, folder: Path, run_id: str, last_shard: int = 2) -> str:
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder / f"home-{user}")}
     (folder / f"home-{user}").mkdir(exist_ok=True)
     os.chown(folder / f"home-{user}", user, GROUP)
-    kept = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "USER", "LOGNAME")}
+    remaining = {
+        name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "USER", "LOGNAME")
+    }
     # The interpreter may lie in root's home: reading is allowed everywhere, writing only to the user.
     reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
     user_of = ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups", *reading]
     command = [*user_of, sys.executable, "program.py", str(folder / "store"), run_id, str(last_shard)]
-    done = subprocess.run(command, cwd=folder, env=kept | paths, umask=0o022, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=remaining | paths, umask=0o022, capture_output=True, text=True)
     if done.stderr.startswith("setpriv:"):
         pytest.skip(f"no other users in this container: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -109,7 +111,7 @@ def test_a_store_of_another_user_is_refused_by_the_owners_name_and_with_the_mend
     os.chown(folder / "store", ANN, GROUP)
     assert run_as(ANN, folder, "one") == "failed {} built ['source', 'score']"
     (folder / "store").chmod(0o775)
-    told = run_as(BOB, folder, "two")
-    assert told.startswith(f"StoreError store {folder / 'store'}: ")
-    assert f"belongs to user {ANN}, and this user cannot write it" in told
-    assert "--store" in told and "chgrp -R GROUP, chmod -R g+rwX, and chmod g+s" in told
+    reported = run_as(BOB, folder, "two")
+    assert reported.startswith(f"StoreError store {folder / 'store'}: ")
+    assert f"belongs to user {ANN}, and this user cannot write it" in reported
+    assert "--store" in reported and "chgrp -R GROUP, chmod -R g+rwX, and chmod g+s" in reported

@@ -22,14 +22,14 @@ def test_a_place_is_known_again_under_another_password_and_none_is_kept(
     begin = {"event": "run_started", "run_id": "one", "name": "tiny", "recipe": {}, "stages": []}
     log.append({**begin, "provenance": {"git": None}})
     log.close()
-    kept = []
+    remaining = []
     for password in ("s3cret", "changed"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?password={password}")
         catch_up(store.root)
-        kept.append((log.folder / CURSOR).read_text())
-    assert kept[0] == kept[1], "the run is not sent again"
-    assert json.loads(kept[0])["uri"].endswith("?password=***")
-    assert json.loads(kept[0])["offset"] > 0
+        remaining.append((log.folder / CURSOR).read_text())
+    assert remaining[0] == remaining[1], "the run is not sent again"
+    assert json.loads(remaining[0])["uri"].endswith("?password=***")
+    assert json.loads(remaining[0])["offset"] > 0
 
 
 FILL_IN = "import sys; from pathlib import Path; from infra.tracking import catch_up; catch_up(Path(sys.argv[1]))"

@@ -21,11 +21,11 @@ def server() -> Iterator[str]:
             length = int(self.headers["Content-Length"])
             asked = json.loads(self.rfile.read(length))
             names = ("web", "code") if asked["view_type"] == "DELETED_ONLY" else ()
-            found = [
+            result = [
                 {"experiment_id": str(number), "name": name, "lifecycle_stage": "deleted"}
                 for number, name in enumerate(names, 1)
             ]
-            body = json.dumps({"experiments": found}).encode()
+            body = json.dumps({"experiments": result}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -95,7 +95,7 @@ def test_a_server_is_asked_and_its_credentials_are_not_shown(
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    found = experiments(tmp_path)
-    assert (found.location, found.deleted, found.damage) == ("http://127.0.0.1:9", (), None)
-    assert "refused" in str(found.silence)
+    result = experiments(tmp_path)
+    assert (result.location, result.deleted, result.damage) == ("http://127.0.0.1:9", (), None)
+    assert "refused" in str(result.silence)
     assert experiments(tmp_path, timeout_s=0.01).silence == "no answer in 0.01 s"

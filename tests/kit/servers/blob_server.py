@@ -154,9 +154,9 @@ class _Google(_Service):
             return self.answer(HTTPStatus.OK, b"", {"ETag": f'"{self.query["partNumber"]}"'})
         if source := self.headers.get("x-goog-copy-source"):
             return self.copied(source)
-        wanted = self.headers.get("x-goog-if-generation-match")
+        expected = self.headers.get("x-goog-if-generation-match")
         before = self.blobs.blobs.get(self.name)
-        if wanted is not None and int(wanted) != (before.generation if before else 0):
+        if expected is not None and int(expected) != (before.generation if before else 0):
             return self.answer(HTTPStatus.PRECONDITION_FAILED)
         return self.stored(self.body, HTTPStatus.OK)
 

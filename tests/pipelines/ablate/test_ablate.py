@@ -55,11 +55,11 @@ def planted(weights: np.ndarray) -> np.ndarray:
 
 def test_held_out_mixtures_are_ranked_and_the_better_method_comes_first():
     mixtures = np.array([list(mixture.values()) for mixture in draw_mixtures(OWN, 8, 5)])
-    found = regress(mixtures, planted(mixtures), np.array([0.5, 0.5]))
-    assert found[0].method == "linear"
-    assert found[0].rank_correlation == pytest.approx(1.0)
-    assert 0.0 < found[1].rank_correlation < 1.0
-    np.testing.assert_allclose(found[0].heldout, planted(mixtures), atol=1e-9)
+    result = regress(mixtures, planted(mixtures), np.array([0.5, 0.5]))
+    assert result[0].method == "linear"
+    assert result[0].rank_correlation == pytest.approx(1.0)
+    assert 0.0 < result[1].rank_correlation < 1.0
+    np.testing.assert_allclose(result[0].heldout, planted(mixtures), atol=1e-9)
 
 
 def test_a_held_out_prediction_has_not_seen_its_own_score():
@@ -69,7 +69,7 @@ def test_a_held_out_prediction_has_not_seen_its_own_score():
     changed[4] += 100.0
     weights = np.array([0.5, 0.5])
     before, after = (
-        {found.method: found.heldout for found in regress(mixtures, table, weights)} for table in (scores, changed)
+        {result.method: result.heldout for result in regress(mixtures, table, weights)} for table in (scores, changed)
     )
     for method, heldout in before.items():
         np.testing.assert_array_equal(heldout[4], after[method][4])
@@ -84,8 +84,8 @@ def search(attempt, tmp_path):
         mixtures = draw_mixtures(OWN, count, 1)
         table = np.array([list(mixture.values()) for mixture in mixtures])
         stages, inputs = [], {}
-        for place, scores in enumerate(planted(table)):
-            folder = tmp_path / f"{name}-scores" / f"{place}"
+        for location, scores in enumerate(planted(table)):
+            folder = tmp_path / f"{name}-scores" / f"{location}"
             folder.mkdir(parents=True)
             measured = {
                 f"bits_per_byte/{name}": Score(value, 9, 0, 9) for name, value in zip("ab", scores, strict=True)
@@ -96,9 +96,9 @@ def search(attempt, tmp_path):
                 f"bits_per_byte/{corpus}": Difference(value, half and value - half, half and value + half, 0.5, None, 9)
                 for corpus, value in zip("ab", scores - own, strict=True)
             }
-            write_differences(intervals if place else {}, folder)
-            stages.append(idle_stage("evaluate", f"3.{place:02d}"))
-            inputs[f"evaluate:{place:03d}"] = committed(folder)
+            write_differences(intervals if location else {}, folder)
+            stages.append(idle_stage("evaluate", f"3.{location:02d}"))
+            inputs[f"evaluate:{location:03d}"] = committed(folder)
         return attempt(ablate.stage(3, mixtures, 1, stages, aim), name, **inputs)
 
     return search
@@ -106,12 +106,12 @@ def search(attempt, tmp_path):
 
 def test_the_search_finds_where_the_planted_optimum_lies(search):
     made = search(6)
-    found = Ablation.read(made.artifact.path)
-    assert found.best["code"] > 0.6 > found.recipe["code"]
-    assert found.best["sql"] < found.recipe["sql"]
-    assert found.predicted_best < found.measured_recipe
-    truth = planted(np.array([list(found.best.values())])).mean()
-    assert found.predicted_best == pytest.approx(truth, abs=1e-6)
+    result = Ablation.read(made.artifact.path)
+    assert result.best["code"] > 0.6 > result.recipe["code"]
+    assert result.best["sql"] < result.recipe["sql"]
+    assert result.predicted_best < result.measured_recipe
+    truth = planted(np.array([list(result.best.values())])).mean()
+    assert result.predicted_best == pytest.approx(truth, abs=1e-6)
     assert made.metrics["ablate/rank_correlation_linear"] == pytest.approx(1.0)
     assert (made.artifact.path / "figures" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -153,14 +153,14 @@ def test_an_aim_is_the_corpus_whose_bits_per_byte_are_to_fall(search):
 )
 def test_the_best_tried_mixture_is_better_only_beyond_the_noise_of_documents(search, half, is_better, words, tmp_path):
     made = search(6, half=half)
-    found = Ablation.read(made.artifact.path)
-    assert found.is_better == is_better
+    result = Ablation.read(made.artifact.path)
+    assert result.is_better == is_better
     if half is not None:
-        assert found.gain[0] == pytest.approx(found.measured_best - found.measured_recipe)
-        assert found.gain[2] - found.gain[1] == pytest.approx(2 * half / 2**0.5), "two independent corpora"
-        assert made.metrics["ablate/gain.ci_high"] == found.gain[2]
+        assert result.gain[0] == pytest.approx(result.measured_best - result.measured_recipe)
+        assert result.gain[2] - result.gain[1] == pytest.approx(2 * half / 2**0.5), "two independent corpora"
+        assert made.metrics["ablate/gain.ci_high"] == result.gain[2]
     terminal = Console(width=200, record=True, file=StringIO())
-    print_ablation(found, made.artifact.path, tmp_path / "new.toml", terminal)
+    print_ablation(result, made.artifact.path, tmp_path / "new.toml", terminal)
     (line,) = [
         line for line in terminal.export_text().splitlines() if line.startswith("best tried against the recipe: ")
     ]
@@ -189,10 +189,10 @@ def test_too_few_mixtures_are_an_error(search):
 
 def test_the_best_mixture_becomes_a_recipe_with_the_comments_of_the_first(tmp_path):
     best = {"python_code": 0.2, "python_docs": 0.1, "text_to_sql": 0.7}
-    found = Ablation(3, ("a",), "linear", {}, {}, best, 1.0, 1.0, 1.0)
+    result = Ablation(3, ("a",), "linear", {}, {}, best, 1.0, 1.0, 1.0)
     out = tmp_path / "deeper" / "best.toml"
     out.parent.mkdir()
-    write_best(QUICKSTART, found, out)
+    write_best(QUICKSTART, result, out)
     run, recipes = load_run(out)
     assert run.phases[2].weights == best
     assert run.phases[:2] == load_run(QUICKSTART)[0].phases[:2]

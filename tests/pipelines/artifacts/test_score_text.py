@@ -35,10 +35,10 @@ def test_scores_have_three_digits_on_the_scale_that_they_are_stored_in(value: fl
 
 def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
     """Console of an evaluation, table of a run, page of the report, MLflow, scores.json."""
-    found = Score(0.4375, 32, 0.2815, 0.6068, 0.25)
+    result = Score(0.4375, 32, 0.2815, 0.6068, 0.25)
     folder = tmp_path / "store" / "stages" / "evaluate" / "1-aaaaaaaaaaaa"
     folder.mkdir(parents=True)
-    Scores("toy", 1, 10, {"piqa/acc": found}).write(folder)
+    Scores("toy", 1, 10, {"piqa/acc": result}).write(folder)
     write_differences({}, folder)
     console, end = (Console(width=200, record=True, file=StringIO()) for _ in range(2))
     print_scores(folder, console)
@@ -48,10 +48,10 @@ def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
     artifact = Artifact(folder, manifest)
     stages = {train.id: StageResult(train, "failed", error="no GPU"), stage.id: StageResult(stage, "built", artifact)}
     print_summary(RunResult("toy", "toy-1", tmp_path, stages, 1.0, ""), end)
-    read = float(score_text(metrics_of({"piqa/acc": found}, {})["eval/piqa/acc"]))
+    read = float(score_text(metrics_of({"piqa/acc": result}, {})["eval/piqa/acc"]))
     stored = json.loads((folder / "scores.json").read_text())["scores"]["piqa/acc"]["value"]
     assert read == 0.438 == float(score_text(stored))
-    for surface in (console.export_text(), end.export_text(), written(found)):
+    for surface in (console.export_text(), end.export_text(), written(result)):
         assert "0.438" in surface
         assert "43." not in surface
         assert "%" not in surface.replace("95 %", "")
@@ -59,11 +59,11 @@ def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("low", [None, 0.2])
 def test_without_an_interval_it_says_that_units_are_too_few(low: float | None) -> None:
-    found = Score(0.5, 3, low, None if low is None else 0.8)
-    assert interval_text(found) == ("too few" if low is None else "0.200 to 0.800")
-    assert ("too few" in written(found)) == (low is None)
-    assert not found.is_above_chance
-    assert ("eval/x.ci_low" in metrics_of({"x": found}, {})) == (low is not None)
+    result = Score(0.5, 3, low, None if low is None else 0.8)
+    assert interval_text(result) == ("too few" if low is None else "0.200 to 0.800")
+    assert ("too few" in written(result)) == (low is None)
+    assert not result.is_above_chance
+    assert ("eval/x.ci_low" in metrics_of({"x": result}, {})) == (low is not None)
 
 
 def test_printed_scores_stand_beside_how_they_were_measured_and_what_was_not(tmp_path: Path) -> None:

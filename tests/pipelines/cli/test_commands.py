@@ -172,9 +172,11 @@ def test_evaluation_data_is_listed_with_its_state(arctic, tmp_path):
 def test_the_published_curriculum_is_simulated_before_there_is_a_token(arctic, tmp_path):
     sizes = {"common_crawl": "3e12", "repositories": "6e11", "stem": "2e11", "wikipedia": "2e10", "text_to_sql": "4e10"}
     assumed = [part for name, tokens in sizes.items() for part in ("--assume", f"{name}={tokens}")]
-    told = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
-    assert told.exit_code == 0, told.stderr
-    assert "1 - 59,600" in told.stdout and "wikipedia" in told.stdout and "mixture over tokens" in told.stdout
+    reported = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
+    assert reported.exit_code == 0, reported.stderr
+    assert (
+        "1 - 59,600" in reported.stdout and "wikipedia" in reported.stdout and "mixture over tokens" in reported.stdout
+    )
     assumed[assumed.index("wikipedia=2e10")] = "wikipedia=1e9"
     refused = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
     assert refused.exit_code == 2
@@ -182,7 +184,7 @@ def test_the_published_curriculum_is_simulated_before_there_is_a_token(arctic, t
 
 
 def test_the_size_of_a_run_is_told_without_starting_anything(arctic):
-    told = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 128)
-    assert "478,584,608,768 parameters" in told.stdout and "Fits: " in told.stdout
+    reported = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 128)
+    assert "478,584,608,768 parameters" in reported.stdout and "Fits: " in reported.stdout
     refused = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 96)
     assert refused.exit_code == 2 and "= 96 does not divide train.num_workers = 1024" in refused.stderr

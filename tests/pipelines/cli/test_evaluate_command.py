@@ -181,8 +181,12 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
     def arctic() -> str:
         command = [sys.executable, "-m", "pipelines.cli", "evaluate", checkpoint, "--tokenizer", tokenizer]
         options = ["--suite", "race", "--suite", "humaneval_plus", "--root", root, "--store", tmp_path / "store"]
-        kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-        done = subprocess.run(list(map(str, command + options)), capture_output=True, text=True, env=kept, cwd=tmp_path)
+        remaining = {
+            name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
+        }
+        done = subprocess.run(
+            list(map(str, command + options)), capture_output=True, text=True, env=remaining, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -207,7 +211,7 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri(tmp_path / "store"))
-    (experiment,) = [found for found in client.search_experiments() if found.name == "evaluate-toy"]
+    (experiment,) = [result for result in client.search_experiments() if result.name == "evaluate-toy"]
     runs = {run.info.run_name: run.data.metrics for run in client.search_runs([experiment.experiment_id])}
     assert shown.items() <= runs["01 evaluate toy"].items()
 

@@ -121,8 +121,8 @@ def test_a_failure_stays_in_sight(run):
 
 def test_the_run_says_what_it_does_before_its_first_stage(run):
     assert lines(run({"event": "connecting", "address": ""}), 3.0, 80)[0].endswith("3.0 s  starting Ray")
-    there = run({"event": "connecting", "address": "head:6379"})
-    assert lines(there, 3.0, 120)[0].endswith("connecting to Ray at head:6379")
+    present = run({"event": "connecting", "address": "head:6379"})
+    assert lines(present, 3.0, 120)[0].endswith("connecting to Ray at head:6379")
     assert "Ray" not in lines(run({"event": "connecting", "address": ""}, started("source[web]")), 3.0, 80)[0]
 
 

@@ -161,15 +161,15 @@ def test_the_plan_shows_action_key_and_reason():
 
 
 def test_the_plan_estimates_time_and_size_where_earlier_results_tell():
-    known, unknown = planned(("train", "1"), ("train", "2"))
-    known = replace(known, expected_s=130.0, expected_bytes=19_000_000)
+    existing, unknown = planned(("train", "1"), ("train", "2"))
+    existing = replace(existing, expected_s=130.0, expected_bytes=19_000_000)
     out = io.StringIO()
-    Console(file=out, width=120).print(plan_table([known, unknown]))
+    Console(file=out, width=120).print(plan_table([existing, unknown]))
     first, second = out.getvalue().splitlines()[1:]
     assert "2 min 10 s  19.0 MB  never built" in first
     assert "MB" not in second
-    assert estimate_text([known]) == "The newest results of these stages took 2 min 10 s of work and 19.0 MB."
-    assert "Nothing is known of 1 that this store never built" in estimate_text([known, unknown])
+    assert estimate_text([existing]) == "The newest results of these stages took 2 min 10 s of work and 19.0 MB."
+    assert "Nothing is known of 1 that this store never built" in estimate_text([existing, unknown])
     assert estimate_text([unknown]) == ""
 
 

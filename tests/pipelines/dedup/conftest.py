@@ -57,8 +57,8 @@ class Texts:
     def edited(text: str, name: object, changes: int) -> str:
         """`changes` words replaced by new ones."""
         draw, words = random.Random(str(name)), text.split()
-        for place in draw.sample(range(len(words)), changes):
-            words[place] = f"new{draw.randrange(10**9)}"
+        for location in draw.sample(range(len(words)), changes):
+            words[location] = f"new{draw.randrange(10**9)}"
         return " ".join(words)
 
 

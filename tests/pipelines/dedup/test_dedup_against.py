@@ -15,11 +15,11 @@ SECTION = DedupSection(ngram=3, num_bands=20, rows_per_band=3, jaccard_threshold
 def corpora(texts, seed: int) -> tuple[list[Document], list[Document]]:
     """Two corpora with copies of all kinds inside each and across them."""
     draw = random.Random(seed)
-    found = [texts.some((seed, n), 50) for n in range(5)]
+    result = [texts.some((seed, n), 50) for n in range(5)]
     for n in range(150):
-        base = draw.choice(found)
-        found.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 4)), f"{base} and more"]))
-    documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(found)]
+        base = draw.choice(result)
+        result.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 4)), f"{base} and more"]))
+    documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(result)]
     draw.shuffle(documents)
     return documents[:90], documents[90:]
 

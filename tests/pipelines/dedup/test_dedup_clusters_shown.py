@@ -78,9 +78,9 @@ def kept_of(store: Store, corpora) -> str:
 
 
 def test_a_cluster_is_shown_by_its_own_id_and_by_that_of_any_member(store, corpora):
-    kept = kept_of(store, corpora)
-    shown = describe_cluster(kept, store)
-    assert shown.startswith(f"cluster {kept} of dedup[notes] ") and "121 documents, one kept" in shown
+    remaining = kept_of(store, corpora)
+    shown = describe_cluster(remaining, store)
+    assert shown.startswith(f"cluster {remaining} of dedup[notes] ") and "121 documents, one kept" in shown
     assert describe_cluster(corpora["notes"][5].doc_id, store) == shown
     assert "and 100 more" in shown and "exact duplicate: Jaccard 1.000, containment 1.000, 16 bands shared" in shown
 
@@ -107,9 +107,9 @@ def test_what_differs_is_shown_word_by_word(store, corpora, monkeypatch):
 
 
 def test_a_cluster_may_be_kept_in_an_earlier_corpus(store, corpora):
-    gone, kept = corpora["notes"][121], corpora["snapshot"][0]
+    gone, remaining = corpora["notes"][121], corpora["snapshot"][0]
     shown = describe_cluster(gone.doc_id, store)
-    assert f"kept {kept.doc_id}  old/0" in shown and f"gone {gone.doc_id}  page/old" in shown
+    assert f"kept {remaining.doc_id}  old/0" in shown and f"gone {gone.doc_id}  page/old" in shown
     assert "{+and more+}" in shown
 
 
@@ -119,9 +119,9 @@ def test_an_unknown_cluster_is_an_error_that_says_where_names_are(store):
 
 
 def test_changes_are_marked_in_their_surroundings():
-    kept, other = "a b c d e f g h i j", "a b c d x f g h i j k l"
-    assert word_changes(kept, other) == ["a b c d [-e-] {+x+} f g h i", "g h i j {+k l+}"]
-    assert word_changes(kept, kept) == ["the same words"]
+    remaining, other = "a b c d e f g h i j", "a b c d x f g h i j k l"
+    assert word_changes(remaining, other) == ["a b c d [-e-] {+x+} f g h i", "g h i j {+k l+}"]
+    assert word_changes(remaining, remaining) == ["the same words"]
     numbers = [str(n) for n in range(100)]
     changed = ["x" if n % 10 == 5 else word for n, word in enumerate(numbers)]
     assert word_changes(" ".join(numbers), " ".join(changed))[-1] == "and 6 more changes"
@@ -129,16 +129,16 @@ def test_changes_are_marked_in_their_surroundings():
 
 def test_the_page_lists_the_largest_clusters_with_samples_and_the_alarms(store, corpora):
     artifacts = {(each.manifest.name, each.manifest.subject): each for each in store.artifacts()}
-    found = read_duplicates(
+    result = read_duplicates(
         *({name: artifacts[kind, name] for name in corpora} for kind in ("source", "filter", "dedup"))
     )
-    assert [(each.corpus, each.size) for each in found.clusters] == [("notes", 121), ("notes", 2)]
-    assert [len(each.samples) for each in found.clusters] == [2, 1]
-    assert found.clusters[1].samples[0].beginning == f"<EMAIL>{corpora['notes'][121].text[3:]}"[:160]
+    assert [(each.corpus, each.size) for each in result.clusters] == [("notes", 121), ("notes", 2)]
+    assert [len(each.samples) for each in result.clusters] == [2, 1]
+    assert result.clusters[1].samples[0].beginning == f"<EMAIL>{corpora['notes'][121].text[3:]}"[:160]
     # 121 pages of the shop and two that stand alone in both corpora; the copy of the earlier corpus is not kept.
     counts = {"snapshot": [(2, 2)], "notes": [(1, 1), (0, 0), (0, 0), (0, 0), (1, 121)]}
-    assert found.sizes == {name: [*known, *[(0, 0)] * (6 - len(known))] for name, known in counts.items()}
-    page = duplicates_section(found)
+    assert result.sizes == {name: [*existing, *[(0, 0)] * (6 - len(existing))] for name, existing in counts.items()}
+    page = duplicates_section(result)
     assert ">100 to 999</td>" in page and ">1,000 and more</td>" not in page
     assert 'id="duplicates"' in page and kept_of(store, corpora) in page
     assert "origin shop &lt;&amp;&gt;: 120 of 121 documents are duplicates" in page

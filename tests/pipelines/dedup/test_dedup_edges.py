@@ -36,10 +36,10 @@ def test_documents_of_fifty_megabytes_are_compared_like_others(deduplicate):
     assert len(giant) > 48_000_000
     texts = [giant, giant.replace(" 77 ", " changed "), giant[: len(giant) // 2]]
     documents = [Document(text, f"{n}", "test") for n, text in enumerate(texts)]
-    found = deduplicate([documents[:2], documents[2:]]).decisions()
-    near = found[documents[1].doc_id] if not found[documents[1].doc_id]["keep"] else found[documents[0].doc_id]
+    result = deduplicate([documents[:2], documents[2:]]).decisions()
+    near = result[documents[1].doc_id] if not result[documents[1].doc_id]["keep"] else result[documents[0].doc_id]
     assert near["jaccard"] > 0.99 and near["reason"] == "near_duplicate"
-    assert found[documents[2].doc_id]["keep"]
+    assert result[documents[2].doc_id]["keep"]
 
 
 @pytest.mark.slow

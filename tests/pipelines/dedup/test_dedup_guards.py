@@ -27,8 +27,8 @@ def test_a_loss_beyond_the_limit_is_named_with_its_origin(deduplicate, wiped_out
 
 
 def test_the_corpus_as_a_whole_is_guarded_too(deduplicate, wiped_out):
-    found = read_alarms(deduplicate([wiped_out], DedupSection(max_removed_fraction=0.4)).path)
-    assert [alarm.subject for alarm in found] == ["", "shop"]
+    result = read_alarms(deduplicate([wiped_out], DedupSection(max_removed_fraction=0.4)).path)
+    assert [alarm.subject for alarm in result] == ["", "shop"]
 
 
 def test_nothing_is_alarming_about_a_small_origin_or_a_loss_at_the_limit(deduplicate, wiped_out):

@@ -20,8 +20,8 @@ UNITS = st.lists(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), m
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=12))
 def test_the_first_with_the_same_digest_stands_for_all(digests):
-    found = index.first_with_same(np.array(digests, dtype=np.uint64))
-    assert found.tolist() == [digests.index(digest) for digest in digests]
+    result = index.first_with_same(np.array(digests, dtype=np.uint64))
+    assert result.tolist() == [digests.index(digest) for digest in digests]
 
 
 def test_ids_are_numbers_in_the_order_of_their_digits():
@@ -50,14 +50,14 @@ def test_ranges_hold_every_bucket_of_several_documents_with_a_new_one(rows, num_
             out.mkdir()
             JoinRange(number, num_ranges, first_new, home / "runs", units).run(out)
             ranges.append(out / "buckets" / f"{number:05d}")
-        found = [(int(key), int(owner)) for stem in ranges for key, owner in zip(*load_rows(stem), strict=True)]
+        result = [(int(key), int(owner)) for stem in ranges for key, owner in zip(*load_rows(stem), strict=True)]
         everyone = np.array([document for documents in rows for document in documents], np.uint64).reshape(-1, 3)
         holders: dict[int, list[int]] = {}
         for owner, keys in enumerate(bucket_keys(everyone)):
             for key in keys.tolist():
                 holders.setdefault(key, []).append(owner)
         expected = {key: owners for key, owners in holders.items() if len(owners) > 1 and max(owners) >= first_new}
-        assert found == [(key, owner) for key in sorted(expected) for owner in expected[key]]
+        assert result == [(key, owner) for key in sorted(expected) for owner in expected[key]]
         graph = networkx.Graph()
         for number, stem in enumerate(ranges):
             edges = load_pairs(stem.parents[1], "edges", number)

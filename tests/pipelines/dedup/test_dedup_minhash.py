@@ -53,23 +53,23 @@ def hashes_by_definition(text: str, ngram: int, oracle) -> list[int]:
     words = oracle.words_of(text)
     if not words:
         return [fmix64(mixed(text.encode(), base))]
-    found = []
+    result = []
     for run in oracle.runs_of(words, ngram):
         rolling = 0
         for word in run:
             rolling = (rolling * base + mixed(map(ord, word), 0)) & MASK
-        found.append(fmix64(rolling))
-    return found
+        result.append(fmix64(rolling))
+    return result
 
 
 @settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(1, 6))
 @example(["", "!", " \n", "İİ ΑΣ ς", "ﬃ Ⅷ ẞ"], 2)
 def test_shingle_hashes_are_the_definition(oracle, texts, ngram):
-    found = shingle(array(texts), ngram)
+    result = shingle(array(texts), ngram)
     expected = [hashes_by_definition(text, ngram, oracle) for text in texts]
-    assert found.counts.tolist() == [len(hashes) for hashes in expected]
-    assert found.hashes.tolist() == [value for hashes in expected for value in hashes]
+    assert result.counts.tolist() == [len(hashes) for hashes in expected]
+    assert result.hashes.tolist() == [value for hashes in expected for value in hashes]
 
 
 def test_the_table_of_words_is_python_for_every_character(oracle):
@@ -153,7 +153,7 @@ def test_a_band_word_holds_the_low_bits_of_its_rows(num_bands, rows):
 def test_portions_cover_all_texts_in_order(monkeypatch):
     monkeypatch.setattr(minhash, "PORTION_BYTES", 100)
     texts = array(["a" * size for size in (0, 99, 1, 250, 0, 30, 30, 30, 30)]).slice(1)
-    found = list(portions(texts))
-    assert [start for start, _ in found] == [0, *(stop for _, stop in found[:-1])] and found[-1][1] == len(texts)
-    assert all(stop - start == 1 or sum(map(len, texts[start:stop].to_pylist())) <= 100 for start, stop in found)
+    result = list(portions(texts))
+    assert [start for start, _ in result] == [0, *(stop for _, stop in result[:-1])] and result[-1][1] == len(texts)
+    assert all(stop - start == 1 or sum(map(len, texts[start:stop].to_pylist())) <= 100 for start, stop in result)
     assert list(portions(texts.slice(0, 0))) == []

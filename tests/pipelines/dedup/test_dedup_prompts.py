@@ -76,12 +76,12 @@ def test_it_is_what_two_rounds_by_hand_leave(deduplicate, texts, oracle, seed):
     documents = [chat(n, draw.choice(prompts), draw.choice(answers)) for n in range(60)]
     ranked = sorted(documents, key=lambda each: (-len(each.text.encode()), each.doc_id))
 
-    kept = _without_near(ranked, lambda each: each.text, oracle)
-    kept = _without_near(kept, lambda each: _prompt(each), oracle)
+    remaining = _without_near(ranked, lambda each: each.text, oracle)
+    remaining = _without_near(remaining, lambda each: _prompt(each), oracle)
 
     for shards in (1, 3):
         made = deduplicate([documents[start::shards] for start in range(shards)], SECTION)
-        assert made.kept() == {each.doc_id for each in kept}
+        assert made.kept() == {each.doc_id for each in remaining}
 
 
 def test_prompts_of_an_earlier_corpus_rank_first(deduplicate, texts):
@@ -113,9 +113,9 @@ def _prompt(document: Document) -> str:
 
 
 def _without_near(ranked: list[Document], text, oracle) -> list[Document]:
-    kept: list[Document] = []
+    remaining: list[Document] = []
     for document in ranked:
         own = oracle.shingles(text(document), 5)
-        if all(oracle.jaccard(own, oracle.shingles(text(each), 5)) < 0.8 for each in kept):
-            kept.append(document)
-    return kept
+        if all(oracle.jaccard(own, oracle.shingles(text(each), 5)) < 0.8 for each in remaining):
+            remaining.append(document)
+    return remaining

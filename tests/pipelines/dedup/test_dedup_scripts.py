@@ -28,8 +28,8 @@ def test_a_few_changed_characters_make_a_near_duplicate(script: str) -> None:
     draw = random.Random(script)
     letters = draw.choices(LETTERS[script], k=600)
     text = "".join(map(chr, letters))
-    for place in range(0, 600, 100):
-        letters[place] = draw.choice(LETTERS[script])
+    for location in range(0, 600, 100):
+        letters[location] = draw.choice(LETTERS[script])
     other = "".join(map(chr, draw.choices(LETTERS[script], k=600)))
     assert sorted(kept(text, "".join(map(chr, letters)), other)) == [False, True, True]
 

@@ -20,15 +20,15 @@ def note(text: str, number: object = 0, origin: str = "test") -> Document:
 def planted(texts) -> list[Document]:
     """Originals, near copies (J about 0.96 and 0.9), remote copies (J about 0.5), exact copies, texts with a long
     common part, and texts with few words or none."""
-    found = []
+    result = []
     for n in range(12):
         text = texts.some(n)
-        found += [text, *(texts.edited(text, (n, changes), changes) for changes in (1, 3, 18))]
-    found += [texts.some(n).replace(" ", "\n ") for n in range(3)]
+        result += [text, *(texts.edited(text, (n, changes), changes) for changes in (1, 3, 18))]
+    result += [texts.some(n).replace(" ", "\n ") for n in range(3)]
     licence = texts.some("licence", 300)
-    found += [f"{licence} {texts.some(('own', n), 120)}" for n in range(8)]
-    found += ["", "  ", "!", "one two", "one two three four five", "One two", "!"]
-    return [note(text, n) for n, text in enumerate(found)]
+    result += [f"{licence} {texts.some(('own', n), 120)}" for n in range(8)]
+    result += ["", "  ", "!", "one two", "one two three four five", "One two", "!"]
+    return [note(text, n) for n, text in enumerate(result)]
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def define(oracle):
             each = documents[number]
             return -(quality or {}).get(each.url, 0.0), -len(each.text.encode()), each.doc_id
 
-        kept: list[int] = []
+        remaining: list[int] = []
         stands: dict[str, str] = {}
         for number in sorted(range(len(documents)), key=rank):
-            for other in kept:
+            for other in remaining:
                 if (words[number] == words[other]).any():
                     exact = oracle.jaccard(sets[number], sets[other])
                     contained = len(sets[number] & sets[other]) / len(sets[number])
@@ -56,7 +56,7 @@ def define(oracle):
                         stands[documents[number].doc_id] = documents[other].doc_id
                         break
             else:
-                kept.append(number)
+                remaining.append(number)
         return stands
 
     return define
@@ -70,10 +70,10 @@ def dealt(documents: list[Document], shards: int, seed: int = 0) -> list[list[Do
 
 def test_planted_duplicates_are_removed_and_every_removal_is_true(deduplicate, planted, oracle):
     made = deduplicate([planted[:20], planted[20:21], [], planted[21:]])
-    found = made.decisions()
+    result = made.decisions()
     by_id = {each.doc_id: each for each in planted}
     sets = {each.doc_id: oracle.shingles(each.text, 5) for each in planted}
-    for doc_id, row in found.items():
+    for doc_id, row in result.items():
         if row["keep"]:
             assert [row[name] for name in ("reason", "kept_id", "jaccard", "containment")] == ["", None, None, None]
             continue
@@ -81,24 +81,26 @@ def test_planted_duplicates_are_removed_and_every_removal_is_true(deduplicate, p
         assert row["jaccard"] == oracle.jaccard(one, other) >= 0.8
         assert row["containment"] == len(one & other) / len(one)
         assert 1 <= row["shared_bands"] <= 16
-        assert found[row["kept_id"]]["keep"], "the document that stands for others is kept itself"
+        assert result[row["kept_id"]]["keep"], "the document that stands for others is kept itself"
         same = oracle.words_of(by_id[doc_id].text) == oracle.words_of(by_id[row["kept_id"]].text)
         assert row["reason"] == ("exact_duplicate" if same else "near_duplicate")
-    kept = made.kept()
-    missed = [pair for pair in itertools.combinations(kept, 2) if oracle.jaccard(sets[pair[0]], sets[pair[1]]) >= 0.8]
+    remaining = made.kept()
+    missed = [
+        pair for pair in itertools.combinations(remaining, 2) if oracle.jaccard(sets[pair[0]], sets[pair[1]]) >= 0.8
+    ]
     assert not missed
-    assert sum(row["reason"] == "near_duplicate" for row in found.values()) >= 24
+    assert sum(row["reason"] == "near_duplicate" for row in result.values()) >= 24
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_result_is_the_definition_on_random_corpora(deduplicate, define, texts, seed):
     """Chains, stars and mixtures of edits; few rows a band, so that many unlike pairs meet."""
     draw = random.Random(seed)
-    found = [texts.some((seed, n), 60) for n in range(6)]
+    result = [texts.some((seed, n), 60) for n in range(6)]
     for n in range(120):
-        base = draw.choice(found)
-        found.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 5)), base + " and more"]))
-    documents = [note(text, n) for n, text in enumerate(found)]
+        base = draw.choice(result)
+        result.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 5)), base + " and more"]))
+    documents = [note(text, n) for n, text in enumerate(result)]
     quality = {each.url: draw.choice([0.0, 0.25, 0.5]) for each in documents}
     section = DedupSection(
         ngram=3,
@@ -124,12 +126,12 @@ def test_without_verification_boilerplate_would_have_gone(deduplicate, texts):
 def test_what_the_filter_dropped_is_not_compared_and_stands_for_nothing(deduplicate, texts):
     text = texts.some(0)
     documents = [note(text + " more", "a"), note(text, "b"), note(text, "c")]
-    found = deduplicate([documents], dropped=(documents[0].url,)).decisions()
-    first, *others = (found[each.doc_id] for each in documents)
+    result = deduplicate([documents], dropped=(documents[0].url,)).decisions()
+    first, *others = (result[each.doc_id] for each in documents)
     assert (first["keep"], first["reason"], first["kept_id"], first["cluster_size"]) == (False, "filter", None, 1)
-    kept = min(each.doc_id for each in documents[1:])
+    remaining = min(each.doc_id for each in documents[1:])
     assert sorted((row["keep"], row["kept_id"], row["cluster_size"]) for row in others) == [
-        (False, kept, 2),
+        (False, remaining, 2),
         (True, None, 2),
     ]
 
@@ -151,14 +153,14 @@ def test_decisions_have_the_schema_and_the_order_of_the_documents(deduplicate, p
 
 def test_clusters_are_listed_largest_first_and_the_numbers_agree(deduplicate, planted):
     made = deduplicate([planted[::2], planted[1::2]])
-    found = made.decisions()
+    result = made.decisions()
     clusters = pq.read_table(made.path / "clusters.parquet").to_pylist()
     sizes = [row["size"] for row in clusters]
     assert sizes == sorted(sizes, reverse=True) and min(sizes) > 1
     for row in clusters:
-        members = [each for each in found.values() if row["kept_id"] in (each["doc_id"], each["kept_id"])]
+        members = [each for each in result.values() if row["kept_id"] in (each["doc_id"], each["kept_id"])]
         assert {each["cluster_size"] for each in members} == {len(members)} == {row["size"]}
-    removed = [row for row in found.values() if not row["keep"]]
+    removed = [row for row in result.values() if not row["keep"]]
     assert made.metrics["data/clusters"] == len(clusters) and made.metrics["data/largest_cluster"] == sizes[0]
     assert made.metrics["data/documents_in"] - made.metrics["data/documents"] == len(removed)
     by_reason = [made.metrics[f"data/dropped_{reason}"] for reason in ("exact_duplicate", "near_duplicate")]
@@ -185,8 +187,8 @@ def test_documents_without_words_are_duplicates_only_byte_for_byte(deduplicate):
 
 def test_documents_with_fewer_words_than_a_shingle_are_compared_as_one(deduplicate):
     documents = [note(text, n) for n, text in enumerate(["one", "One!", "two", "one two", "two one", "ONE, TWO"])]
-    kept = deduplicate([documents]).kept()
-    assert sorted(each.text.lower().strip("!") for each in documents if each.doc_id in kept) in (
+    remaining = deduplicate([documents]).kept()
+    assert sorted(each.text.lower().strip("!") for each in documents if each.doc_id in remaining) in (
         ["one", "one two", "two", "two one"],
         ["one", "one, two", "two", "two one"],
     )

@@ -22,11 +22,11 @@ def test_the_defaults_are_those_of_a_recipe():
 def by_definition(texts: list[str], options: DedupOptions, oracle) -> list[bool]:
     """Keep by brute force: longer texts first; removed if a kept one is near. Needs texts of different lengths."""
     sets = [oracle.shingles(text, options.ngram) for text in texts]
-    kept: list[int] = []
-    for place in sorted(range(len(texts)), key=lambda place: -len(texts[place].encode())):
-        if all(oracle.jaccard(sets[place], sets[other]) < options.jaccard_threshold for other in kept):
-            kept.append(place)
-    return [place in kept for place in range(len(texts))]
+    remaining: list[int] = []
+    for location in sorted(range(len(texts)), key=lambda site: -len(texts[site].encode())):
+        if all(oracle.jaccard(sets[location], sets[other]) < options.jaccard_threshold for other in remaining):
+            remaining.append(location)
+    return [site in remaining for site in range(len(texts))]
 
 
 @pytest.fixture

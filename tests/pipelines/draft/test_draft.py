@@ -146,10 +146,10 @@ def test_the_recipe_reads_the_files_that_were_counted(data, make, tmp_path):
     (corpus,) = drafted.corpora
     result = pipelines.run(drafted.folder / f"{corpus.name}.toml", tmp_path / "store", until="filter*")
     (source,) = (stage for name, stage in result.stages.items() if name.startswith("source"))
-    (kept,) = (stage for name, stage in result.stages.items() if name.startswith("filter"))
+    (remaining,) = (stage for name, stage in result.stages.items() if name.startswith("filter"))
     assert source.metrics["data/documents"] == pytest.approx(corpus.sample.num_documents, rel=0.4)
     assert source.metrics["data/heldout_documents"] > 0
-    assert kept.metrics["data/documents"] >= 0.9 * source.metrics["data/documents"]
+    assert remaining.metrics["data/documents"] >= 0.9 * source.metrics["data/documents"]
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_shares_sum_to_one_and_keep_to_their_limits(seed):
     sizes = {name: 10 ** drawn.uniform(0, 6) for name in names}
     total = sum(sizes.values())
     most = {name: 2.0 * size / total for name, size in sizes.items()}
-    for wanted in (dict.fromkeys(names, 1.0), sizes):
-        result = shares(wanted, most)
+    for expected in (dict.fromkeys(names, 1.0), sizes):
+        result = shares(expected, most)
         assert sum(result.values()) == pytest.approx(1.0, abs=1e-9)
         assert all(share <= most[name] + 0.001 * len(names) for name, share in result.items())
 

@@ -43,17 +43,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     write_shard(pa.Table.from_pylist(decisions, schema=DECISIONS), folder / "dedup" / "decisions", 0)
     filtered = [{**row, "quality": 0.0, "redactions": []} for row in decisions]
     write_shard(pa.Table.from_pylist(filtered, schema=FILTERED), folder / "filter" / "filtered", 0)
-    kept = [idle_stage(name, "notes") for name in ("source", "filter", "dedup")]
-    inputs = {stage.name: committed(folder / stage.name) for stage in kept}
+    remaining = [idle_stage(name, "notes") for name in ("source", "filter", "dedup")]
+    inputs = {stage.name: committed(folder / stage.name) for stage in remaining}
     trained = tokenize.tokenizer_stage(
-        TokenizerSection(vocab_size=320, sample_bytes_per_corpus=10**6), {"notes": tokenize.TrainingDocuments(*kept)}
+        TokenizerSection(vocab_size=320, sample_bytes_per_corpus=10**6),
+        {"notes": tokenize.TrainingDocuments(*remaining)},
     )
     named = {f"{name}:notes": artifact for name, artifact in inputs.items()}
     inputs["tokenizer"] = run(trained, folder / "tokenizer", named)
     packed = tokenize.stage(
         "notes",
         TokenizeSection(sequence_length=32),
-        tokenize.TokenizeInputs(trained, tokenize.TrainingDocuments(*kept)),
+        tokenize.TokenizeInputs(trained, tokenize.TrainingDocuments(*remaining)),
     )
     return inputs | {"tokens": run(packed, folder / "tokens", inputs)}
 

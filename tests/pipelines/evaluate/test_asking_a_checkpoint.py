@@ -204,10 +204,10 @@ def test_tokenizer_of_hugging_face_without_an_end_token_is_told(in_chat: ModelSo
 def test_a_context_that_lost_its_beginning_is_counted_and_told(
     in_chat: ModelSource, measure: Callable[..., Measured]
 ) -> None:
-    found = measure(in_chat, "long")
-    assert found.metrics["eval/ifeval/num_truncated"] == 1
-    assert "1 of 3 questions lost their beginning: only a model with more positions" in found.scores.notes["ifeval"]
-    assert [warning for warning in found.warnings if warning.startswith("ifeval: 1 of 3 questions lost")]
+    result = measure(in_chat, "long")
+    assert result.metrics["eval/ifeval/num_truncated"] == 1
+    assert "1 of 3 questions lost their beginning: only a model with more positions" in result.scores.notes["ifeval"]
+    assert [warning for warning in result.warnings if warning.startswith("ifeval: 1 of 3 questions lost")]
 
 
 ITEM = Item("1", (Generation("Say \u00e9:", (), 9), LogLikelihood("a", " b")), "text")
@@ -253,10 +253,10 @@ def test_a_suite_without_data_names_every_mend(in_chat: ModelSource, root: Path,
 
 
 def test_a_task_without_data_is_left_out_and_told(in_chat: ModelSource, measure: Callable[..., Measured]) -> None:
-    found = measure(in_chat, "some", ("ifeval", "mbpp_plus"))
-    assert "MbppPlus.jsonl.gz: missing. Run: arctic eval-data fetch --root" in found.scores.skipped["mbpp_plus"]
-    assert any(warning.startswith("mbpp_plus is not measured: ") for warning in found.warnings)
-    assert not any(name.startswith("mbpp_plus") for name in found.scores.scores)
+    result = measure(in_chat, "some", ("ifeval", "mbpp_plus"))
+    assert "MbppPlus.jsonl.gz: missing. Run: arctic eval-data fetch --root" in result.scores.skipped["mbpp_plus"]
+    assert any(warning.startswith("mbpp_plus is not measured: ") for warning in result.warnings)
+    assert not any(name.startswith("mbpp_plus") for name in result.scores.scores)
 
 
 @pytest.mark.parametrize("numpy", [False, True])

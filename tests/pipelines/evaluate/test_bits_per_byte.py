@@ -77,10 +77,10 @@ def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:
 def test_score_is_bits_of_all_ids_over_bytes_of_the_same_documents(
     corpus: dict[str, Artifact], tokenizer: TextTokenizer, texts: dict[str, str], tmp_path: Path
 ) -> None:
-    found = measure(pieces_of(corpus, tokenizer, 10**6), BitsOfId(), tmp_path)
+    result = measure(pieces_of(corpus, tokenizer, 10**6), BitsOfId(), tmp_path)
     bits = sum(index % 7 for text in texts.values() for index in [*tokenizer.encode(text), tokenizer.end_id])
-    score = found["bits_per_byte/notes"]
-    assert list(found) == ["bits_per_byte/notes"]
+    score = result["bits_per_byte/notes"]
+    assert list(result) == ["bits_per_byte/notes"]
     assert score.value == pytest.approx(bits / sum(len(text.encode()) for text in texts.values()), rel=1e-12)
     assert score.n == len(texts)
     assert score.low < score.value < score.high
@@ -90,12 +90,12 @@ def test_documents_are_whole_within_the_bytes_and_first_by_digest(
     corpus: dict[str, Artifact], tokenizer: TextTokenizer, texts: dict[str, str]
 ) -> None:
     pieces = pieces_of(corpus, tokenizer, 1500)
-    chosen = {piece.doc_id: 0 for piece in pieces}
+    selected = {piece.doc_id: 0 for piece in pieces}
     for piece in pieces:
-        chosen[piece.doc_id] += piece.num_bytes
-    assert chosen == {doc_id: len(texts[doc_id].encode()) for doc_id in sorted(texts)[: len(chosen)]}
-    assert 1 < len(chosen) < len(texts)
-    assert sum(chosen.values()) <= 1500 < sum(chosen.values()) + len(texts[sorted(texts)[len(chosen)]].encode())
+        selected[piece.doc_id] += piece.num_bytes
+    assert selected == {doc_id: len(texts[doc_id].encode()) for doc_id in sorted(texts)[: len(selected)]}
+    assert 1 < len(selected) < len(texts)
+    assert sum(selected.values()) <= 1500 < sum(selected.values()) + len(texts[sorted(texts)[len(selected)]].encode())
     assert len({piece.doc_id for piece in pieces_of(corpus, tokenizer, 1)}) == 1
 
 
@@ -105,11 +105,11 @@ def test_documents_are_whole_within_the_bytes_and_first_by_digest(
 )
 def test_an_excerpt_is_spread_evenly_within_its_bytes(sizes: list[int], max_bytes: int) -> None:
     document = [ScoredPiece("d", np.full(2, number), size) for number, size in enumerate(sizes)]
-    places = [int(piece.ids[0]) for piece in spread_evenly(document, max_bytes)]
-    assert places == sorted(set(places))
-    assert len(places) == 1 or sum(sizes[place] for place in places) <= max_bytes
-    assert sum(sizes) > max_bytes or places == list(range(len(sizes)))
-    gaps = np.diff([-places[0] - 1, *places, 2 * len(sizes) - places[-1]])
+    locations = [int(piece.ids[0]) for piece in spread_evenly(document, max_bytes)]
+    assert locations == sorted(set(locations))
+    assert len(locations) == 1 or sum(sizes[location] for location in locations) <= max_bytes
+    assert sum(sizes) > max_bytes or locations == list(range(len(sizes)))
+    gaps = np.diff([-locations[0] - 1, *locations, 2 * len(sizes) - locations[-1]])
     assert max(gaps) - min(gaps) <= 2, "ends count twice their distance"
 
 
@@ -137,9 +137,9 @@ def test_a_position_is_measured_on_the_documents_that_reach_all_positions(tmp_pa
     for end, start in ((256, 0), (512, 256), (1024, 512)):
         bits = [int(pieces[index].ids[position]) % 7 for index in (0, 2) for position in range(start + 1, end + 1)]
         expected[f"bits_per_byte_by_position/notes/{end}"] = sum(bits) / len(bits)
-    found = scores([result], {})
-    assert {name: score.value for name, score in found.items()} == pytest.approx(expected, rel=1e-12)
-    assert {score.n for score in found.values()} == {2}
+    actual = scores([result], {})
+    assert {name: score.value for name, score in actual.items()} == pytest.approx(expected, rel=1e-12)
+    assert {score.n for score in actual.values()} == {2}
 
 
 def test_whole_documents_are_their_texts(
@@ -179,9 +179,9 @@ def test_batches_hold_each_piece_once_and_stay_within_their_size(lengths: list[i
     pieces = [ScoredPiece("d", np.zeros(length, dtype=np.int64), length) for length in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heldout, "TOKENS_PER_BATCH", size)
-        found = list(batches(pieces))
-    assert sorted(number for batch in found for number in batch) == list(range(len(pieces)))
-    for batch in found:
+        result = list(batches(pieces))
+    assert sorted(number for batch in result for number in batch) == list(range(len(pieces)))
+    for batch in result:
         longest = max(lengths[number] for number in batch) - 1
         assert len(batch) == 1 or len(batch) * longest <= size
 

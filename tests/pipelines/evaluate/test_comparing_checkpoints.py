@@ -49,38 +49,38 @@ FIRST, SECOND, THIRD, FOURTH = (
 
 
 def test_checkpoints_stand_in_the_order_of_their_tokens_and_changes_are_corrected_for_all_of_them() -> None:
-    found = compare([THIRD, FIRST, SECOND])
-    assert found.order == ["first", "second", "third"]
-    assert found.changes[0] == {}
-    values = [{name: change.difference.value for name, change in each.items()} for each in found.changes[1:]]
+    result = compare([THIRD, FIRST, SECOND])
+    assert result.order == ["first", "second", "third"]
+    assert result.changes[0] == {}
+    values = [{name: change.difference.value for name, change in each.items()} for each in result.changes[1:]]
     assert values == [
         {"piqa/acc": pytest.approx(2 / ITEMS), "copa/acc": 0.0},
         {"piqa/acc": pytest.approx(24 / ITEMS), "copa/acc": pytest.approx(1 / ITEMS)},
     ], "headlines alone"
     right = {name: [Share(float(n < count), 1.0) for n in range(ITEMS)] for name, count in (("old", 12), ("new", 36))}
     alone = difference(right["old"], right["new"], [""] * ITEMS)
-    large = found.changes[2]["piqa/acc"]
+    large = result.changes[2]["piqa/acc"]
     assert large.difference == alone
     assert large.adjusted_p == pytest.approx(4 * max(alone.p_value, alone.mcnemar or 0.0)), "the smallest of four"
     assert not large.is_noise
-    raw = [max(c.difference.p_value, c.difference.mcnemar or 0.0) for each in found.changes for c in each.values()]
-    assert [c.adjusted_p for each in found.changes for c in each.values()] == holm(raw)
+    raw = [max(c.difference.p_value, c.difference.mcnemar or 0.0) for each in result.changes for c in each.values()]
+    assert [c.adjusted_p for each in result.changes for c in each.values()] == holm(raw)
 
 
 def test_the_mean_over_the_last_checkpoints_is_that_of_their_items() -> None:
-    found = compare([FIRST, SECOND, THIRD, FOURTH])
-    assert found.num_last == 3
-    assert found.last_mean["piqa/acc"].value == pytest.approx((12 + 36 + 36) / 3 / ITEMS)
-    assert found.last_mean["piqa/acc"].n == ITEMS
-    assert found.last_mean["copa/acc"].low < found.last_mean["copa/acc"].value < found.last_mean["copa/acc"].high
+    result = compare([FIRST, SECOND, THIRD, FOURTH])
+    assert result.num_last == 3
+    assert result.last_mean["piqa/acc"].value == pytest.approx((12 + 36 + 36) / 3 / ITEMS)
+    assert result.last_mean["piqa/acc"].n == ITEMS
+    assert result.last_mean["copa/acc"].low < result.last_mean["copa/acc"].value < result.last_mean["copa/acc"].high
 
 
 def test_what_was_asked_differently_has_no_change_and_no_mean() -> None:
     other = evaluated("other", 5000, {"piqa": 36, "copa": 24}, "5-shot")
-    found = compare([THIRD, FOURTH, other])
-    assert found.changes[2] == {}
-    assert found.asked_otherwise == [{}, {}, {"piqa": "0-shot", "copa": "0-shot"}]
-    assert found.last_mean == {}
+    result = compare([THIRD, FOURTH, other])
+    assert result.changes[2] == {}
+    assert result.asked_otherwise == [{}, {}, {"piqa": "0-shot", "copa": "0-shot"}]
+    assert result.last_mean == {}
 
 
 @pytest.fixture

@@ -68,16 +68,16 @@ def llama(tmp_path_factory: pytest.TempPathFactory, our_model: ModelSource) -> P
 @pytest.fixture
 def staged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
     """Checkpoint and named tokenizer of each stage that an order makes; nothing is run."""
-    found: list[tuple[Path, Path | None]] = []
+    result: list[tuple[Path, Path | None]] = []
 
     def record(label: str, checkpoint: Path, tokenizer: Path | None, *_: object) -> Any:
-        found.append((checkpoint, tokenizer))
-        if len(found) == 2:
+        result.append((checkpoint, tokenizer))
+        if len(result) == 2:
             raise ValueError("enough")
         return None
 
     monkeypatch.setattr(evaluation.evaluate, "checkpoint_stage", record)
-    return found
+    return result
 
 
 @pytest.mark.parametrize("tokenizer", [None, "mine"])
@@ -179,8 +179,8 @@ def row(
 )
 def test_another_protocol_is_asked_differently(before: str) -> None:
     assert asked_otherwise({"piqa": PROTOCOL}, {"piqa": PROTOCOL}, [row()], [row()]) == {}
-    found = asked_otherwise({"piqa": before, "copa": "x"}, {"piqa": PROTOCOL, "copa": "x"}, [row()], [row()])
-    assert found == {"piqa": before}
+    result = asked_otherwise({"piqa": before, "copa": "x"}, {"piqa": PROTOCOL, "copa": "x"}, [row()], [row()])
+    assert result == {"piqa": before}
     assert asked_otherwise({}, {"piqa": PROTOCOL}, [], [row()]) == {}, "there is nothing to compare with"
 
 
@@ -188,8 +188,8 @@ def test_another_protocol_is_asked_differently(before: str) -> None:
 def test_other_prompts_of_the_same_items_are_asked_differently(change: dict[str, str]) -> None:
     before = [row(item="1"), row(item="2"), row("copa")]
     after = [row(item="1"), row(item="2", **change), row("copa"), row("piqa", "3", **change)]
-    found = asked_otherwise({"piqa": "p", "copa": "c"}, {"piqa": "p", "copa": "c"}, before, after)
-    assert found == {"piqa": "other prompts or gold answers, such as of 2"}
+    result = asked_otherwise({"piqa": "p", "copa": "c"}, {"piqa": "p", "copa": "c"}, before, after)
+    assert result == {"piqa": "other prompts or gold answers, such as of 2"}
 
 
 def test_what_was_asked_differently_is_said_in_place_of_a_change(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_what_was_asked_differently_is_said_in_place_of_a_change(tmp_path: Path)
     before = [{**each, "shares": json.dumps({"acc": [0.0, 1.0]})} for each in after]
     protocols = {"piqa": "0-shot", "copa": "0-shot"}
     asked = asked_otherwise({"piqa": "5-shot", "copa": "0-shot"}, protocols, before, after)
-    found = differences([each for each in before if each["task"] not in asked], after)
-    assert set(found) == {"copa/acc"}
+    result = differences([each for each in before if each["task"] not in asked], after)
+    assert set(result) == {"copa/acc"}
     scores = {f"{task}/acc": Score(1.0, 9, 0.7, 1.0, 0.5) for task in protocols}
     Scores("toy", 0, 0, scores, protocols=protocols, asked_before=asked).write(tmp_path)
-    write_differences(found, tmp_path)
+    write_differences(result, tmp_path)
     assert Scores.read(tmp_path).asked_before == {"piqa": "5-shot"}
     terminal = Console(width=200, record=True, file=StringIO())
     print_scores(tmp_path, terminal)

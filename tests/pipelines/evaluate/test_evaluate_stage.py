@@ -55,8 +55,8 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
     parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
     layers, experts = model.config.num_layers, model.config.num_experts
     state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0.0] * experts] * layers, 7, [], [], [])
-    places = layout(model, lambda name: ())
-    write_checkpoint(checkpoint_folder(folder / "train"), model.config, state, places, parts)
+    locations = layout(model, lambda name: ())
+    write_checkpoint(checkpoint_folder(folder / "train"), model.config, state, locations, parts)
     questions = [
         {
             "question_id": f"q{n}",
@@ -134,16 +134,16 @@ def test_bits_per_byte_equals_documents_scored_one_by_one(
     heldout = inputs["tokens:notes"].path / "heldout"
     documents = pq.read_table(heldout / "00000.parquet").to_pylist()
     score = Scores.read(undisturbed[0]).scores["bits_per_byte/notes"]
-    chosen = sorted({piece["doc_id"] for piece in documents})[: score.n]
+    selected = sorted({piece["doc_id"] for piece in documents})[: score.n]
     bits, num_bytes = 0.0, 0
     ids = torch.from_numpy(np.fromfile(heldout / "00000.bin", np.uint16).astype(np.int64).reshape(-1, 33))
     for piece in documents:
-        if piece["doc_id"] in chosen:
+        if piece["doc_id"] in selected:
             part = ids[piece["sequence"], piece["start"] : piece["start"] + piece["length"]][None]
             inside = part[:, :-1]
-            places = torch.arange(inside.shape[1])[None]
+            locations = torch.arange(inside.shape[1])[None]
             with torch.inference_mode():
-                logits = scorer._model(inside, places, torch.zeros_like(inside)).double()
+                logits = scorer._model(inside, locations, torch.zeros_like(inside)).double()
             bits += torch.nn.functional.cross_entropy(logits[0], part[0, 1:], reduction="sum").item() / math.log(2)
             num_bytes += tokenizer.bytes_of_id[part[0, 1:].numpy()].sum()
     assert score.value == pytest.approx(bits / num_bytes, rel=1e-6)

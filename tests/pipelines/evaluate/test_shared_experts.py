@@ -132,8 +132,8 @@ def test_other_shapes_of_model_and_batches(
 
 @pytest.mark.slow
 def test_rows_that_are_not_aligned_round_otherwise_at_most(our_model: ModelSource, tmp_path: Path) -> None:
-    expected, found = answers(our_model, tmp_path / "one", Execution()), answers(our_model, tmp_path / "two", PAIR)
-    for one, two in zip(expected, found, strict=True):
+    expected, result = answers(our_model, tmp_path / "one", Execution()), answers(our_model, tmp_path / "two", PAIR)
+    for one, two in zip(expected, result, strict=True):
         assert one[1] == two[1]
         assert [two[n].log_probability for n in (0, 2)] == pytest.approx([one[n].log_probability for n in (0, 2)], 1e-5)
 
@@ -145,8 +145,8 @@ def test_answers_on_ray(source: ModelSource, tmp_path: Path) -> None:
     expected = answers(source, tmp_path / "one", Execution())
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
-        found = answers(source, tmp_path / "four", Execution(2, 1.0, expert_parallel_size=2), parallel=True)
-        assert found == expected
+        result = answers(source, tmp_path / "four", Execution(2, 1.0, expert_parallel_size=2), parallel=True)
+        assert result == expected
     finally:
         ray.shutdown()
 

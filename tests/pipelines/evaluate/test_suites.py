@@ -44,9 +44,9 @@ def test_smoke_asks_a_few_items_of_everything_and_short_answers() -> None:
 
 
 def test_suites_and_tasks_may_be_named_together_and_each_task_is_asked_once() -> None:
-    chosen = named("spider", "enterprise", "academic", "mbpp_plus-v0.1.0").tasks
-    assert len(set(chosen)) == len(chosen) == 5 + 12 + 1
-    assert chosen[0] == "spider"
+    selected = named("spider", "enterprise", "academic", "mbpp_plus-v0.1.0").tasks
+    assert len(set(selected)) == len(selected) == 5 + 12 + 1
+    assert selected[0] == "spider"
 
 
 def test_each_task_is_declared_once_and_suites_name_no_other() -> None:
@@ -76,11 +76,11 @@ def test_unknown_name_is_told_with_all_that_there_are(name: str) -> None:
 def test_protocols_differ_where_a_chat_template_changes_what_is_asked() -> None:
     base = ("humaneval_plus-base", "mbpp_plus-bigcode", "spider-base", "spider-base-3_shot", "ifeval-base")
     protocols: Any = named("smoke", "spider-3_shot", *base).params()["tasks"]
-    told = {name for name, ways in protocols.items() if ways["chat"] != ways["base"]}
-    assert told == {"humaneval_plus", "mbpp_plus", "spider", "ifeval", "spider-3_shot"}
+    reported = {name for name, ways in protocols.items() if ways["chat"] != ways["base"]}
+    assert reported == {"humaneval_plus", "mbpp_plus", "spider", "ifeval", "spider-3_shot"}
     for name, ways in protocols.items():
         assert "without a chat template" in ways["base"], name
-        assert ("in the chat template" if name in told else "without a chat template") in ways["chat"], name
+        assert ("in the chat template" if name in reported else "without a chat template") in ways["chat"], name
 
 
 def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie
 def test_numpy_in_programs_is_in_the_key_and_the_protocol_of_code_tasks_alone() -> None:
     named_tasks = ("humaneval_plus", "mbpp_plus-base", "spider", "gsm8k")
     without, with_numpy = Suite(named_tasks), Suite(named_tasks, numpy=True)
-    told = {task.name: task.protocol for task in with_numpy.build(chat=False)}
+    reported = {task.name: task.protocol for task in with_numpy.build(chat=False)}
     before = {task.name: task.protocol for task in without.build(chat=False)}
     added = f", programs can import numpy {metadata.version('numpy')}"
-    assert told == {name: text + (added if "_plus" in name else "") for name, text in before.items()}
+    assert reported == {name: text + (added if "_plus" in name else "") for name, text in before.items()}
     assert with_numpy.params() != without.params()
     assert {*with_numpy.packages()} - {*without.packages()} == {"numpy"}
 

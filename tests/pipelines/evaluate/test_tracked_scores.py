@@ -31,8 +31,8 @@ METRICS = metrics_of(MEASURED, FLAWS)
 def test_each_score_has_its_interval_its_n_and_where_it_knows_guessing_how_far_above_it_is() -> None:
     named = {name.replace("@", "_at_"): score for name, score in MEASURED.items()}
     for name, score in named.items():
-        found = [METRICS[f"eval/{name}{part}"] for part in ("", ".ci_low", ".ci_high", ".n")]
-        assert found == [score.value, score.low, score.high, score.n]
+        result = [METRICS[f"eval/{name}{part}"] for part in ("", ".ci_low", ".ci_high", ".n")]
+        assert result == [score.value, score.low, score.high, score.n]
     assert METRICS["eval/piqa/acc_norm.chance"] == 0.5
     assert METRICS["eval/piqa/acc_norm.centred"] == pytest.approx(0.24)
     assert METRICS["eval/humaneval_plus/num_truncated"] == 2

@@ -55,7 +55,7 @@ def test_a_menu_is_dropped_from_a_crawl_and_a_reference_page_is_kept_as_document
 
 
 def test_short_conversations_are_kept_and_answers_in_a_loop_are_not():
-    kept = [
+    remaining = [
         "Which number of the river table comes after 5?\n\nThe number after 5 in the river table is 6.",
         "What is the capital of France?\n\nThe capital of France is Paris.",
         "Repeat after me: I will not chew gum in class.\n\nI will not chew gum in class.",
@@ -63,7 +63,7 @@ def test_short_conversations_are_kept_and_answers_in_a_loop_are_not():
     loops = ["Name a river.\n\n" + "the river " * 40, "Tell me a story.\n\n" + "I am a robot and I eat cake. " * 15]
 
     def verdicts(profile: Profile | None) -> list[bool]:
-        scores = score_documents([*kept, *loops])
+        scores = score_documents([*remaining, *loops])
         return [not each for each in reasons(FilterSection(profile=profile), *scores.drop(["doc_id"]).to_pylist())]
 
     assert verdicts("chat") == [True, True, True, False, False]

@@ -178,8 +178,8 @@ def test_the_first_rule_gives_the_reason():
     ],
 )
 def test_takedown_goes_by_id_url_or_domain(entry, gone):
-    found = reasons(FilterSection(), {}, {}, takedown=Takedown.of(["# asked for on Monday", "", entry]))
-    assert found == ["takedown" if there else "" for there in gone]
+    result = reasons(FilterSection(), {}, {}, takedown=Takedown.of(["# asked for on Monday", "", entry]))
+    assert result == ["takedown" if present else "" for present in gone]
 
 
 @pytest.mark.parametrize("line", ["abc", "not a domain", "https://", "a" * 31, "http://[broken"])
@@ -197,11 +197,13 @@ def test_redactions_never_overlap_and_leave_nothing_of_the_chosen_kinds():
             {"start": int(start), "end": int(start + random_.integers(1, 15)), "kind": str(random_.choice(kinds))}
             for start in starts
         ]
-        chosen = choose_redactions(findings, ["email", "phone"])
-        assert chosen == choose_redactions(findings[::-1], ["phone", "email"])
-        wanted = {place for f in findings if f["kind"] in ("email", "phone") for place in range(f["start"], f["end"])}
-        assert {place for span in chosen for place in range(span["start"], span["end"])} == wanted
-        assert all(one["end"] <= other["start"] for one, other in pairwise(chosen))
+        selected = choose_redactions(findings, ["email", "phone"])
+        assert selected == choose_redactions(findings[::-1], ["phone", "email"])
+        expected = {
+            location for f in findings if f["kind"] in ("email", "phone") for location in range(f["start"], f["end"])
+        }
+        assert {location for span in selected for location in range(span["start"], span["end"])} == expected
+        assert all(one["end"] <= other["start"] for one, other in pairwise(selected))
 
 
 def test_redacted_text_has_the_kind_in_place_of_what_stood_there():

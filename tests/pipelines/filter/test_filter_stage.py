@@ -114,13 +114,13 @@ def test_what_was_found_is_blacked_out_when_the_text_is_read(attempt, made):
         decisions = pq.read_table(filtered).to_pylist()
         rows_ = [{**row, "cluster_size": 1} for row in decisions]
         write_shard(pa.Table.from_pylist(rows_, schema=DECISIONS), filtered.parent.parent / "decisions", 0)
-        kept = [
+        remaining = [
             text
             for batch in iter_kept(documents, filtered, filtered.parent.parent / "decisions" / "00000.parquet", "train")
             for text in batch["text"].to_pylist()
         ]
         expected = SHARDS[0][2].replace("jane@gmail.com, 93.184.216.34", said) if said else SHARDS[0][2]
-        assert kept == [SHARDS[0][0], expected]
+        assert remaining == [SHARDS[0][0], expected]
 
 
 def test_sidecars_of_other_documents_are_refused(attempt, made):
@@ -135,8 +135,8 @@ def test_a_takedown_list_is_pinned_by_what_it_says(attempt, made, tmp_path):
     section = SECTION.model_copy(update={"takedown": ["gone.txt"]})
     planned = stage(section, tmp_path)
     assert planned.key != stage().key
-    found = [row["reason"] for row in rows(attempt(planned, "taken", **made).artifact, "filtered")]
-    assert found == ["", "min_words", "", "", "takedown"]
+    result = [row["reason"] for row in rows(attempt(planned, "taken", **made).artifact, "filtered")]
+    assert result == ["", "min_words", "", "", "takedown"]
     (tmp_path / "gone.txt").rename(tmp_path / "other.txt")
     assert stage(section.model_copy(update={"takedown": ["other.txt"]}), tmp_path).key == planned.key
     (tmp_path / "gone.txt").write_text("1-0.example.org\n")
@@ -191,9 +191,9 @@ def test_a_heavy_loss_is_a_warning_of_the_stage(made, tmp_path, min_words, warns
     store.open()
     section = SECTION.model_copy(update={"min_words": min_words})
     metrics = build(stage(section), store, events.append, None, *made.values()).manifest.metrics
-    told = [event["message"] for event in events if event["event"] == "warning"]
-    assert len(told) == warns
-    assert all(f"{metrics['data/dropped_min_words']} of them by the rule min_words" in message for message in told)
+    reported = [event["message"] for event in events if event["event"] == "warning"]
+    assert len(reported) == warns
+    assert all(f"{metrics['data/dropped_min_words']} of them by the rule min_words" in message for message in reported)
 
 
 def test_a_corpus_that_is_dropped_whole_fails_with_the_reasons(attempt, made):

@@ -206,9 +206,9 @@ def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, objective: s
     with interrupted_before(5, times=2 if objective == "dpo" else 1):
         workshop.run("stopped", base, lora, objective)
     assert list((workshop.home / "stopped-state" / "checkpoints").iterdir())
-    found = workshop.run("stopped", base, lora, objective)
+    result = workshop.run("stopped", base, lora, objective)
 
-    assert digests(found.out) == digests(expected.out)
+    assert digests(result.out) == digests(expected.out)
 
 
 @pytest.mark.slow
@@ -285,9 +285,9 @@ def test_a_fine_tune_that_is_stopped_before_its_first_step_continues(workshop: "
     with interrupted_before(3):
         workshop.run("stopped", base, None, "dpo")
 
-    found = workshop.run("stopped", base, None, "dpo")
+    result = workshop.run("stopped", base, None, "dpo")
 
-    assert digests(found.out) == digests(expected.out)
+    assert digests(result.out) == digests(expected.out)
 
 
 def test_a_start_that_is_lost_is_named(workshop: "Workshop") -> None:

@@ -130,12 +130,12 @@ def test_every_field_of_a_recipe_has_values_that_are_refused() -> None:
 def test_a_value_that_cannot_work_is_refused(
     refuse: Callable[..., str], page: str, section: type[Section], field: str
 ) -> None:
-    place, fields = (OF_RUN if page == "tiny.toml" else CORPUS)[section]
+    location, fields = (OF_RUN if page == "tiny.toml" else CORPUS)[section]
     for row in fields[field]:
         wrong = row if isinstance(row, Wrong) else Wrong(row)
-        message = refuse("plan", page, *wrong.also, f"{place}{field}={wrong.value}")
+        message = refuse("plan", page, *wrong.also, f"{location}{field}={wrong.value}")
         value = tomllib.loads(f"value = {wrong.value}")["value"]
-        explained(message, page, wrong.shown or f"{place}{field} = {value!r}")
+        explained(message, page, wrong.shown or f"{location}{field} = {value!r}")
 
 
 @pytest.mark.parametrize(

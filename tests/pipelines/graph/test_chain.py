@@ -85,8 +85,8 @@ def test_a_search_for_a_mixture_shares_all_but_the_phase(monkeypatch):
         assert searched.stages[name].key == own.stages[name].key
     assert len({searched.stages[name].key for name in candidates}) == 15
     assert all(
-        searched.stages[f"train[2.{place:02d}]"].inputs["mix"] is searched.stages[f"mix[2.{place:02d}]"]
-        for place in range(1, 6)
+        searched.stages[f"train[2.{location:02d}]"].inputs["mix"] is searched.stages[f"mix[2.{location:02d}]"]
+        for location in range(1, 6)
     )
     first = searched.stages["mix[2.01]"]
     assert dict(first.params) == dict(own.stages["mix[2]"].params)

@@ -57,10 +57,10 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_store_stands_for_the_checkpoints_of_its_latest_run_with_those_that_a_phase_keeps(store: Store) -> None:
     first = store.path(train(1, 1))
-    kept = [store.state(train(2, 1)) / CHECKPOINTS / f"step-{step:09d}" for step in (10, 20)]
-    assert checkpoints_of(store.root, None) == [first, *kept]
+    remaining = [store.state(train(2, 1)) / CHECKPOINTS / f"step-{step:09d}" for step in (10, 20)]
+    assert checkpoints_of(store.root, None) == [first, *remaining]
     assert checkpoints_of(store.root, 1) == [first]
-    assert checkpoints_of(store.root, 2) == kept
+    assert checkpoints_of(store.root, 2) == remaining
     assert checkpoints_of(first, None) == [first]
     with pytest.raises(OptionError, match=r"this store has no checkpoint of phase 3\. Run a recipe in it"):
         checkpoints_of(store.root, 3)
@@ -70,33 +70,33 @@ def test_a_store_stands_for_the_checkpoints_of_its_latest_run_with_those_that_a_
 
 def test_a_store_knows_the_tokenizer_the_run_and_the_result_of_a_checkpoint(store: Store) -> None:
     for stage, run in ((train(1, 0), "older"), (train(1, 1), "newer")):
-        known = resolve_checkpoint(store.path(stage))
-        assert (known.folder, known.key, known.run) == (store.path(stage) / "checkpoint", stage.key, run)
-        assert known.tokenizer == store.path(TOKENIZER)
-        assert known == resolve_checkpoint(known.folder)
+        existing = resolve_checkpoint(store.path(stage))
+        assert (existing.folder, existing.key, existing.run) == (store.path(stage) / "checkpoint", stage.key, run)
+        assert existing.tokenizer == store.path(TOKENIZER)
+        assert existing == resolve_checkpoint(existing.folder)
 
 
 def test_a_checkpoint_of_a_phase_that_still_trains_is_known_by_the_run_that_trains_it(store: Store) -> None:
     folder = checkpoints_of(store.root, 2)[1]
-    known = resolve_checkpoint(folder)
-    assert (known.folder, known.key, known.run) == (folder, "", "newer")
-    assert known.tokenizer == store.path(TOKENIZER)
-    assert known.label == f"train-2-{train(2, 1).key}-step-000000020"
+    existing = resolve_checkpoint(folder)
+    assert (existing.folder, existing.key, existing.run) == (folder, "", "newer")
+    assert existing.tokenizer == store.path(TOKENIZER)
+    assert existing.label == f"train-2-{train(2, 1).key}-step-000000020"
 
 
 @pytest.mark.parametrize("beside", [".kept/checkpoints", ".weights"])
 def test_a_checkpoint_that_a_phase_leaves_beside_its_result_is_known_by_its_run(store: Store, beside: str) -> None:
     folder = store.root / "stages" / "train" / f"1-{train(1, 1).key}{beside}" / "step-000000010"
     folder.mkdir(parents=True)
-    known = resolve_checkpoint(folder)
-    assert (known.folder, known.run, known.tokenizer) == (folder, "newer", store.path(TOKENIZER))
-    assert known.label == f"train-1-{train(1, 1).key}-step-000000010"
+    existing = resolve_checkpoint(folder)
+    assert (existing.folder, existing.run, existing.tokenizer) == (folder, "newer", store.path(TOKENIZER))
+    assert existing.label == f"train-1-{train(1, 1).key}-step-000000010"
 
 
 def test_any_other_folder_is_a_checkpoint_that_no_store_knows(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    known = resolve_checkpoint(tmp_path / "model")
-    assert (known.label, known.tokenizer, known.key, known.run) == ("model", None, "", "")
+    existing = resolve_checkpoint(tmp_path / "model")
+    assert (existing.label, existing.tokenizer, existing.key, existing.run) == ("model", None, "", "")
 
 
 def test_the_folder_has_the_name_that_training_gives_it() -> None:

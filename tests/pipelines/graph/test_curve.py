@@ -24,8 +24,8 @@ def measured(run: RunRecipe, every_tokens: int) -> list[list[int]]:
 
 def test_one_kept_checkpoint_is_scored_for_every_so_many_tokens() -> None:
     run = recipe(*KEEP)
-    kept = [[24, 48], [96, 120], [*range(168, 352, 24)]]
-    assert measured(run, 2048) == measured(run, 24 * 2048) == kept
+    remaining = [[24, 48], [96, 120], [*range(168, 352, 24)]]
+    assert measured(run, 2048) == measured(run, 24 * 2048) == remaining
     # The end of a phase is scored in any case.
     assert measured(run, 48 * 2048) == [[48], [96], [192, 240, 288, 336]]
     assert measured(run, 50 * 2048) == [[], [120], [168, 216, 264, 312]]

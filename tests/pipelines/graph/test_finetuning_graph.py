@@ -150,8 +150,8 @@ def test_the_weights_of_a_folder_become_a_checkpoint_of_the_store(weights: Path,
 
         stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), {})
 
-        taken, given = Checkpoint(out / "checkpoint").verify(), Checkpoint(weights)
-        assert all(torch.equal(taken.read(name), given.read(name)) for name in given.names)
+        taken, provided = Checkpoint(out / "checkpoint").verify(), Checkpoint(weights)
+        assert all(torch.equal(taken.read(name), provided.read(name)) for name in provided.names)
         assert taken.state.step == 0
 
 
@@ -185,10 +185,10 @@ def test_a_folder_that_is_not_there_is_refused() -> None:
 
 
 def test_pairs_are_packed_beside_the_conversations_of_the_same_corpus() -> None:
-    chosen = {**INSTRUCT, "epochs": {"rated": 1.0}}
+    selected = {**INSTRUCT, "epochs": {"rated": 1.0}}
     preferred = {**INSTRUCT, "name": "preferred", "from": "instruct", "epochs": {"rated": 1.0}, "objective": "dpo"}
 
-    built = stages(chosen, preferred)
+    built = stages(selected, preferred)
 
     assert built["finetune[instruct]"].inputs["tokens:rated"].id == "tokenize[rated]"
     assert built["finetune[preferred]"].inputs["tokens:rated"].id == "tokenize[rated.pairs]"
@@ -237,9 +237,9 @@ def test_a_fine_tune_leaves_pretraining_as_it_is() -> None:
 
 
 def test_what_only_spreads_the_work_is_no_part_of_the_key() -> None:
-    spread = {**RUN["train"], "micro_batch_sequences": 2, "threads_per_worker": 2}
+    deviation = {**RUN["train"], "micro_batch_sequences": 2, "threads_per_worker": 2}
 
-    assert stages(INSTRUCT)["finetune[instruct]"].key == stages(INSTRUCT, train=spread)["finetune[instruct]"].key
+    assert stages(INSTRUCT)["finetune[instruct]"].key == stages(INSTRUCT, train=deviation)["finetune[instruct]"].key
 
 
 @pytest.mark.parametrize("change", [{"peak_lr": 0.5}, {"epochs": {"chat": 1.0}}, {"from": "first"}], ids=str)

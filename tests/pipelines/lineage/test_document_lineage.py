@@ -86,13 +86,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     }
     spans = [{"start": 0, "end": 4, "kind": "email"}, {"start": 6, "end": 8, "kind": "email"}]
     findings = [{"doc_id": LEAKED.doc_id, **span} for span in spans]
-    none, found = pa.Table.from_pylist([], schema=PII), pa.Table.from_pylist(findings, schema=PII)
+    none, result = pa.Table.from_pylist([], schema=PII), pa.Table.from_pylist(findings, schema=PII)
     leaks = [pa.Table.from_pylist(rows, schema=CONTAMINATION) for rows in ([], [hit])]
-    commit(store, scored, {"scores": both(SCORES, words), "pii": [none, found], "contamination": leaks})
-    kept = {each.doc_id: {"keep": True} for each in DOCUMENTS}
-    kept[SHORT.doc_id] = {"reason": "language"}
-    kept[LEAKED.doc_id] = {"reason": "contamination", "redactions": spans}
-    commit(store, filtered, {"filtered": both(FILTERED, kept)})
+    commit(store, scored, {"scores": both(SCORES, words), "pii": [none, result], "contamination": leaks})
+    remaining = {each.doc_id: {"keep": True} for each in DOCUMENTS}
+    remaining[SHORT.doc_id] = {"reason": "language"}
+    remaining[LEAKED.doc_id] = {"reason": "contamination", "redactions": spans}
+    commit(store, filtered, {"filtered": both(FILTERED, remaining)})
     evidence = {"reason": "near_duplicate", "kept_id": KEPT.doc_id, "jaccard": 0.91, "cluster_size": 2}
     alone = {each.doc_id: {"keep": True, "kept_id": None, "cluster_size": 1} for each in DOCUMENTS}
     commit(store, deduped, {"decisions": both(DECISIONS, alone | {COPY.doc_id: evidence})})
@@ -101,8 +101,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def told(store: Store, document: Document) -> dict[str, Any]:
     artifacts = list(store.artifacts())
-    (place,) = find_document(artifacts, document.doc_id)
-    return describe(place, document.doc_id, artifacts)
+    (location,) = find_document(artifacts, document.doc_id)
+    return describe(location, document.doc_id, artifacts)
 
 
 def test_every_document_is_found_where_it_stands(store: Store) -> None:

@@ -37,8 +37,8 @@ WRITTEN = {"text": "SELECT 1", "finish": "stop", "num_truncated": 0}
 def row(task: str, item: str, correct: bool, responses: list[dict[str, Any]]) -> dict[str, Any]:
     text = {"prompt": f"Question {item}?", "gold": "wool", "answer": "choice 1: wool", "cluster": "", "shares": "{}"}
     verdict = "correct" if correct else "wrong"
-    given = {"correct": correct, "verdict": verdict, "responses": json.dumps(responses), "contamination": None}
-    return {"task": task, "item_id": item, **text, **given}
+    provided = {"correct": correct, "verdict": verdict, "responses": json.dumps(responses), "contamination": None}
+    return {"task": task, "item_id": item, **text, **provided}
 
 
 def commit(store: Store, stage: Stage, rows: list[dict[str, Any]]) -> None:

@@ -58,20 +58,24 @@ def store(tmp_path: Path) -> list[Artifact]:
 def test_token_leads_to_its_document_and_warc_record(
     store: list[Artifact], position: int, sequence: int, offset: int, token: int, number: int, doc_position: int
 ) -> None:
-    place = find_token(store, "web", position)
-    assert (place.sequence, place.offset, place.token) == (sequence, offset, token)
-    assert place.piece is not None and place.piece.doc_id == crawled(number).doc_id
-    assert place.doc_position == doc_position
-    fields = place.as_fields()
+    location = find_token(store, "web", position)
+    assert (location.sequence, location.offset, location.token) == (sequence, offset, token)
+    assert location.piece is not None and location.piece.doc_id == crawled(number).doc_id
+    assert location.doc_position == doc_position
+    fields = location.as_fields()
     assert fields["url"] == f"https://example.org/{number}"
     assert (fields["origin"], fields["offset"], fields["length"]) == ("crawl.warc.gz", 100 * number, 90 + number)
-    assert find_token(store, "t1", position) == place
+    assert find_token(store, "t1", position) == location
 
 
 def test_padding_has_no_document(store: list[Artifact]) -> None:
     for position in (3, 4):
-        place = find_token(store, "web", position)
-        assert (place.piece, place.doc_position, place.as_fields()["document"]) == (None, None, "none: padding")
+        location = find_token(store, "web", position)
+        assert (location.piece, location.doc_position, location.as_fields()["document"]) == (
+            None,
+            None,
+            "none: padding",
+        )
 
 
 def test_what_is_not_there_is_said_with_what_is(store: list[Artifact]) -> None:
@@ -127,9 +131,9 @@ def test_hundred_million_tokens_cost_two_row_groups(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     monkeypatch.setattr(pq, "read_table", None)
     store = [artifact(tmp_path / "source", "source", "s"), artifact(tmp_path / "tokens", "tokenize", "t", source="s")]
-    place = find_token(store, "web", 100_000_000)
+    location = find_token(store, "web", 100_000_000)
     sequence, offset = divmod(100_000_000, row_length)
     number = sequence * per_sequence + offset // 512
-    assert place.piece == Piece(offset // 512 * 512, 512, f"{number:032x}", 0, number)
-    assert place.provenance is not None and place.provenance["offset"] == number * 1000
+    assert location.piece == Piece(offset // 512 * 512, 512, f"{number:032x}", 0, number)
+    assert location.provenance is not None and location.provenance["offset"] == number * 1000
     assert rows_read == [16_384, 8192]

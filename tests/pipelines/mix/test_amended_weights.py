@@ -50,14 +50,14 @@ def stages_of(run: RunRecipe) -> list[Stage]:
 
 
 def orders(run: RunRecipe, corpora: dict[str, Artifact], home: Path) -> tuple[list[PhaseOrder], list[dict]]:
-    inputs, found, metrics = dict(corpora), [], []
+    inputs, result, metrics = dict(corpora), [], []
     for stage in stages_of(run):
         out = home / f"mix-{stage.subject}"
         out.mkdir(parents=True)
         metrics.append(dict(stage.work(StageContext(stage.id, out, home, [].append), inputs)))
         inputs["previous"] = committed(out)
-        found.append(PhaseOrder.read(out))
-    return found, metrics
+        result.append(PhaseOrder.read(out))
+    return result, metrics
 
 
 def read(order: PhaseOrder) -> list[tuple[str, int]]:
@@ -92,29 +92,29 @@ def test_what_was_read_stays_and_the_rest_has_the_new_weights(run_recipe, corpor
 
 def test_no_sequence_is_read_twice_within_an_epoch(run_recipe, corpora: dict, tmp_path: Path) -> None:
     """Of SQL 16 sequences are read in the first phase and 20 in the second, of 25; of the others less than a pass."""
-    found, metrics = orders(amended(run_recipe, AMENDMENT), corpora, tmp_path)
-    counts = Counter(item for order in found for item in read(order))
+    result, metrics = orders(amended(run_recipe, AMENDMENT), corpora, tmp_path)
+    counts = Counter(item for order in result for item in read(order))
     assert {corpus for (corpus, _), count in counts.items() if count > 1} == {"sql"}
     assert sum(count - 1 for (corpus, _), count in counts.items() if corpus == "sql") == 36 - 25
-    assert {share.corpus: share.start for share in found[1].parts[0].plan.shares} == {"code": 12, "sql": 16, "web": 52}
+    assert {share.corpus: share.start for share in result[1].parts[0].plan.shares} == {"code": 12, "sql": 16, "web": 52}
     assert metrics[1]["data/epochs_sql"] == 36 / 25
 
 
 def test_a_phase_may_be_amended_twice_with_weights_that_move(run_recipe, corpora: dict, tmp_path: Path) -> None:
     """From position 20 on code gives way to the web, evenly; 28 of these 60 are read, then the rest has a budget."""
-    (found, _), _ = orders(amended(run_recipe, MOVING, AMENDMENT), corpora, tmp_path)
-    assert [(part.first_position, part.num_sequences) for part in found.parts] == [(0, 20), (20, 28), (48, 32)]
-    moving = [corpus for corpus, _ in read(found)[20:48]]
+    (result, _), _ = orders(amended(run_recipe, MOVING, AMENDMENT), corpora, tmp_path)
+    assert [(part.first_position, part.num_sequences) for part in result.parts] == [(0, 20), (20, 28), (48, 32)]
+    moving = [corpus for corpus, _ in read(result)[20:48]]
     for prefix in range(1, 29):
         assert abs(moving[:prefix].count("code") - (prefix - prefix**2 / 120)) < 1.5
-    assert Counter(corpus for corpus, _ in read(found)[48:]) == {"sql": 16, "web": 16}
+    assert Counter(corpus for corpus, _ in read(result)[48:]) == {"sql": 16, "web": 16}
 
 
 def test_the_simulation_reads_what_the_run_reads(run_recipe, corpora: dict, tmp_path: Path) -> None:
     run = amended(run_recipe, MOVING, AMENDMENT)
-    found, metrics = orders(run, corpora, tmp_path)
+    result, metrics = orders(run, corpora, tmp_path)
     simulated = simulate(run, SIZES).phases
-    parts = [part for order in found for part in order.parts]
+    parts = [part for order in result for part in order.parts]
     assert [(each.first_step, each.last_step) for each, _ in simulated] == [(1, 5), (6, 12), (13, 20), (21, 30)]
     for (each, corpora_of_phase), part in zip(simulated, parts, strict=True):
         assert each.plan == part.plan

@@ -153,9 +153,9 @@ def test_a_raised_limit_leaves_what_is_planned() -> None:
 
 
 def test_budgets_may_be_given_as_tokens_per_corpus() -> None:
-    given = PhaseSection.model_validate({"name": "one", "tokens_per_corpus": {"web": 28, "sql": 12, "code": 0}})
-    assert given.tokens == 40
-    shares = phase_shares(whole(given), {"web": 50, "sql": 50}, ())
+    provided = PhaseSection.model_validate({"name": "one", "tokens_per_corpus": {"web": 28, "sql": 12, "code": 0}})
+    assert provided.tokens == 40
+    shares = phase_shares(whole(provided), {"web": 50, "sql": 50}, ())
     assert [(share.corpus, share.budget) for share in shares] == [("sql", 3), ("web", 7)]
 
 
@@ -222,11 +222,11 @@ def test_budgets_are_checked_from_the_recipe_alone(run_recipe) -> None:
         {"name": "one", "tokens_per_corpus": {"web": 160}},
         {"name": "two", "tokens_per_corpus": {"web": 160, "sql": 160}},
     ]
-    wanted = {"length": 16, "per_step": 2}
-    mix.check_budgets(run_recipe(phases, **wanted), {"web": 20, "sql": 10})
-    mix.check_budgets(run_recipe(phases, **wanted), {})
+    expected = {"length": 16, "per_step": 2}
+    mix.check_budgets(run_recipe(phases, **expected), {"web": 20, "sql": 10})
+    mix.check_budgets(run_recipe(phases, **expected), {})
     with pytest.raises(RecipeError, match="run tiny: phase two asks corpus web for 10 sequences .* it has 9 left"):
-        mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0), {"web": 19})
+        mix.check_budgets(run_recipe(phases, **expected, max_epochs=1.0), {"web": 19})
 
 
 def test_a_corpus_in_longer_sequences_goes_on_in_the_pass_that_it_was_in() -> None:

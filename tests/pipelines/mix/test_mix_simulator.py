@@ -59,10 +59,10 @@ def test_the_simulation_equals_the_run_sequence_for_sequence(tmp_path: Path, run
     simulated = simulate(run, SIZES)
     for (phase, _), plan in zip(simulated.phases, run_plans(run, tmp_path), strict=True):
         assert phase.plan == plan
-        for found, wanted in zip(
+        for result, expected in zip(
             phase.plan.sequences(0, plan.num_sequences), plan.sequences(0, plan.num_sequences), strict=True
         ):
-            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_array_equal(result, expected)
 
 
 def test_steps_tokens_and_epochs_are_those_of_a_reader(tmp_path: Path, run_recipe) -> None:
@@ -164,5 +164,5 @@ def test_limits_may_differ_between_corpora() -> None:
 def test_steps_count_on_over_phases_of_other_batches(run_recipe) -> None:
     """800 tokens are 25 steps of 4 sequences of 8; 960 are 15 steps of 8; then 640 are 20 steps of 4."""
     run = run_recipe([PHASES[0], PHASES[1] | {"train": {"global_batch_sequences": 8}}, PHASES[2]])
-    found = [(phase.first_step, phase.last_step) for phase, _ in simulate(run, SIZES).phases]
-    assert found == [(1, 25), (26, 40), (41, 60)]
+    result = [(phase.first_step, phase.last_step) for phase, _ in simulate(run, SIZES).phases]
+    assert result == [(1, 25), (26, 40), (41, 60)]

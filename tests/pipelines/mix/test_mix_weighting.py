@@ -97,10 +97,10 @@ def test_a_column_that_is_no_number_is_told_with_those_that_are(
 
 
 def test_easy_to_hard_reads_each_pass_by_its_score(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
-    found = read(plan(artifacts, tmp_path, 8, MixSection(), order="easy_to_hard", order_by="words"))
-    assert found[:5] == [0, 2, 1, 3, 4]
-    assert [MEANS[sequence] for sequence in found[5:]] == sorted(MEANS[sequence] for sequence in found[5:])
-    assert len(set(found[5:])) == 3
+    result = read(plan(artifacts, tmp_path, 8, MixSection(), order="easy_to_hard", order_by="words"))
+    assert result[:5] == [0, 2, 1, 3, 4]
+    assert [MEANS[sequence] for sequence in result[5:]] == sorted(MEANS[sequence] for sequence in result[5:])
+    assert len(set(result[5:])) == 3
 
 
 def test_rehydration_reads_sequences_as_often_as_their_clusters_say(
@@ -108,9 +108,9 @@ def test_rehydration_reads_sequences_as_often_as_their_clusters_say(
 ) -> None:
     section = MixSection(rehydrate=["web"], max_epochs=2.0)
     # sizes 2; 1 and 4 (as 3) in parts of 6 to 4; 1000 and 1; 150; 150
-    wanted = {0: 2, 1: 2, 2: 1, 3: 8, 4: 8}
-    found = read(plan(artifacts, tmp_path, 42, section))
-    assert Counter(found[:21]) == Counter(found[21:]) == wanted
+    expected = {0: 2, 1: 2, 2: 1, 3: 8, 4: 8}
+    result = read(plan(artifacts, tmp_path, 42, section))
+    assert Counter(result[:21]) == Counter(result[21:]) == expected
     assert mix.pass_length("web", section, MixInputs.of(artifacts)) == 21
     assert mix.pass_length("web", MixSection(), MixInputs.of(artifacts)) == 5
 
@@ -118,23 +118,23 @@ def test_rehydration_reads_sequences_as_often_as_their_clusters_say(
 def test_quality_decides_how_often_a_pass_of_the_same_length_reads(
     artifacts: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    found = Counter(read(plan(artifacts, tmp_path, 5, MixSection(quality_power={"web": 1.0}))))
+    result = Counter(read(plan(artifacts, tmp_path, 5, MixSection(quality_power={"web": 1.0}))))
     exact = {sequence: 5 * mean / sum(MEANS) for sequence, mean in enumerate(MEANS)}
-    assert all(abs(found[sequence] - share) < 1 for sequence, share in exact.items())
-    assert found[0] == 0
-    assert found[3] >= 2
+    assert all(abs(result[sequence] - share) < 1 for sequence, share in exact.items())
+    assert result[0] == 0
+    assert result[3] >= 2
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0, 1)), min_size=1, max_size=40), st.sampled_from([0.5, 1, 3]))
 def test_copies_keep_the_length_of_a_pass_and_stay_less_than_one_from_their_share(pairs: list, power: float) -> None:
-    wanted, quality = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
-    weights = wanted * quality**power
+    expected, quality = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
+    weights = expected * quality**power
     if weights.sum() <= 1e-200:
         return
-    copies = np.diff(summed_copies(wanted, quality, power), prepend=0)
-    assert copies.sum() == wanted.sum()
+    copies = np.diff(summed_copies(expected, quality, power), prepend=0)
+    assert copies.sum() == expected.sum()
     assert (copies >= 0).all()
-    assert (np.abs(copies - weights / weights.sum() * wanted.sum()) < 1 + 1e-9).all()
+    assert (np.abs(copies - weights / weights.sum() * expected.sum()) < 1 + 1e-9).all()
 
 
 def test_a_corpus_without_quality_cannot_be_weighed_by_it() -> None:

@@ -8,10 +8,10 @@ from pipelines.report.figures.dag import draw, essential_edges, layout
 
 def reach(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """All (ancestor, descendant) pairs, by adding paths until nothing is new."""
-    found = set(edges)
-    while more := {(a, d) for (a, b), (c, d) in product(found, found) if b == c} - found:
-        found |= more
-    return found
+    result = set(edges)
+    while more := {(a, d) for (a, b), (c, d) in product(result, result) if b == c} - result:
+        result |= more
+    return result
 
 
 def manifests(small_run) -> list[Manifest]:
@@ -30,11 +30,11 @@ def test_essential_edges_keep_the_order_and_none_can_go(small_run) -> None:
 
 def test_work_flows_to_the_right_or_down(small_run) -> None:
     stages = manifests(small_run)
-    places = layout(stages)
-    assert len(set(places.values())) == len(stages)
+    locations = layout(stages)
+    assert len(set(locations.values())) == len(stages)
     for start, end in essential_edges(stages):
-        assert (places[start][0], places[start][1]) < (places[end][0], places[end][1])
-    assert [places[stage.key][0] for stage in stages if stage.name == "evaluate"] == [8.0] * 3
+        assert (locations[start][0], locations[start][1]) < (locations[end][0], locations[end][1])
+    assert [locations[stage.key][0] for stage in stages if stage.name == "evaluate"] == [8.0] * 3
 
 
 def test_drawing_names_every_stage_with_key_and_seconds(small_run) -> None:

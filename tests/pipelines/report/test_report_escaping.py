@@ -87,12 +87,12 @@ def test_markup_in_any_text_of_a_run_is_shown_and_makes_no_element(hostile: RunS
     assert "img" not in parsed.elements
     assert not {name for name in parsed.attributes if name.startswith("on")}
     shown = "".join(parsed.texts)
-    for told in (
+    for reported in (
         *("run", "python_docs", "general", "min_words", "big.example", "CC0-1.0", "cy", "layer 2: an expert starves"),
         *("race", "0-shot, <greedy>", "error: no such column: nam", "SELECT nam FROM pets", "To open a <jar> of 3"),
         *("sft", "gguf", "truncated <record>: 0 bytes", "3.11.7", "train[3]", "word word"),
     ):
-        assert told in shown
+        assert reported in shown
     assert shown.count(PLANTED) > 300
 
 

@@ -54,8 +54,8 @@ def test_samples_of_a_reason_are_those_with_the_smallest_ids_as_training_would_r
         texts = {row["doc_id"]: row for row in rows(small_run, f"source[{corpus.name}]", "documents")}
         for (stage, reason), samples in corpus.samples.items():
             table = {"filter": "filtered", "dedup": "decisions"}[stage]
-            told = rows(small_run, f"{stage}[{corpus.name}]", table)
-            ids = sorted(row["doc_id"] for row in told if row["reason"] == reason)
+            reported = rows(small_run, f"{stage}[{corpus.name}]", table)
+            ids = sorted(row["doc_id"] for row in reported if row["reason"] == reason)
             assert [sample.doc_id for sample in samples] == ids[:3]
             for sample in samples:
                 text = texts[sample.doc_id]["text"].replace("ann@example.org", "<EMAIL>")
@@ -69,8 +69,8 @@ def test_domains_are_counted_without_www_port_and_case(small_run, summary: RunSu
         keeps = [row["keep"] for row in rows(small_run, f"dedup[{corpus.name}]", "decisions")]
         hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in urls]
         assert corpus.domains == Counter(filter(None, hosts))
-        kept = [host for host, keep in zip(hosts, keeps, strict=True) if keep]
-        assert +corpus.kept_domains == Counter(filter(None, kept))
+        remaining = [host for host, keep in zip(hosts, keeps, strict=True) if keep]
+        assert +corpus.kept_domains == Counter(filter(None, remaining))
         assert corpus.domains["big.example"] > 10
 
 
@@ -86,13 +86,13 @@ def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, summary: 
 def test_shares_of_visible_text_are_means_by_type_engine_and_domain(small_run, summary: RunSummary) -> None:
     for corpus in summary.corpora:
         documents = rows(small_run, f"source[{corpus.name}]", "documents")
-        told = [(row, json.loads(row["attributes"])["kept_share"]) for row in documents if row["attributes"]]
-        engines = Counter(row["extractor"] for row, _ in told)
+        reported = [(row, json.loads(row["attributes"])["kept_share"]) for row in documents if row["attributes"]]
+        engines = Counter(row["extractor"] for row, _ in reported)
         assert {kind: share.pages for kind, share in corpus.extraction.by_kind.items()} == {
             ("article", engine): count for engine, count in engines.items()
         }
         assert sum(share.total for share in corpus.extraction.by_kind.values()) == pytest.approx(
-            sum(share for _, share in told)
+            sum(share for _, share in reported)
         )
         assert [domain for domain, _ in corpus.extraction.low_domains] == ["big.example"]
         assert corpus.extraction.by_domain["big.example"].mean == pytest.approx(0.02)
@@ -130,7 +130,7 @@ def test_phases_carry_plan_history_load_and_scores(small_run, summary: RunSummar
 
 def test_running_mean_equals_slices() -> None:
     values = np.random.default_rng(0).normal(size=200)
-    expected = [values[max(0, place - 5) : place + 6].mean() for place in range(200)]
+    expected = [values[max(0, location - 5) : location + 6].mean() for location in range(200)]
     np.testing.assert_allclose(running_mean(values), expected)
     assert running_mean(np.array([3.0])).tolist() == [3.0]
 

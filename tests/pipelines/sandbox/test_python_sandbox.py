@@ -168,12 +168,12 @@ def test_end_of_the_zygote_ends_its_programs_and_is_told() -> None:
 
 def _processes_of(session: int) -> list[int]:
     """Ids of the processes of a session that still run."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, its_session, *_ = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(its_session) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            result.append(int(path.parent.name))
+    return result

@@ -49,15 +49,15 @@ SMALL = ["the", "a", "of", "in", "on", "with", "for", "and", "to", "from", "unde
 
 
 def sentence(random_: random.Random, words: int) -> str:
-    chosen = [random_.choice((NOUNS, VERBS, SMALL, SMALL)[random_.randrange(4)]) for _ in range(words)]
-    return " ".join(chosen).capitalize() + "?"
+    selected = [random_.choice((NOUNS, VERBS, SMALL, SMALL)[random_.randrange(4)]) for _ in range(words)]
+    return " ".join(selected).capitalize() + "?"
 
 
 def edited(text: str, random_: random.Random) -> str:
     """One word in ten replaced (one at least), another case, other punctuation."""
     words = text.split()
-    for place in random_.sample(range(len(words)), max(1, len(words) // 10)):
-        words[place] = random_.choice(NOUNS)
+    for location in random_.sample(range(len(words)), max(1, len(words) // 10)):
+        words[location] = random_.choice(NOUNS)
     return " ".join(words).upper().replace("?", " ...").replace(",", ";")
 
 
@@ -68,11 +68,11 @@ def planted(text: str, random_: random.Random) -> Characters:
 
 def recall(index: BenchmarkIndex, items: list[str], edit, seed: int) -> float:
     random_ = random.Random(seed)
-    found = 0
+    result = 0
     for number, text in enumerate(items):
         hits = index.find(planted(edit(text, random_), random_))
-        found += any(hit.item == number and hit.share > THRESHOLD for hit in hits)
-    return found / len(items)
+        result += any(hit.item == number and hit.share > THRESHOLD for hit in hits)
+    return result / len(items)
 
 
 def index_of(items: list[str]) -> BenchmarkIndex:
@@ -157,9 +157,9 @@ PUBLIC = {
 def test_leaks_of_public_benchmarks_are_found(name):
     section = BenchmarkSection(name="public", path=name, fields=[PUBLIC[name]])
     texts = list(read_benchmark(EVAL / name, section.fields))[:400]
-    index = build_index(("public", *found) for found in texts)
-    known = {item for _, item, _ in index.names}
-    items = [found.text for found in texts if found.item in known]
+    index = build_index(("public", *result) for result in texts)
+    existing = {item for _, item, _ in index.names}
+    items = [result.text for result in texts if result.item in existing]
     renumbered = index_of(items)
     assert len(items) >= (0.85 if "spider" in name else 0.99) * len(texts)
     assert recall(renumbered, items, lambda text, _: text, 5) >= 0.99

@@ -242,8 +242,8 @@ RULES = [
 
 
 def sentences(line: str, language: str) -> list[str]:
-    found = layout(Characters(f"w w w {line}").codes).line_sentences
-    return [line] * max(1, int(found[0])) if len(found) else []
+    result = layout(Characters(f"w w w {line}").codes).line_sentences
+    return [line] * max(1, int(result[0])) if len(result) else []
 
 
 @pytest.fixture(scope="module")
@@ -265,9 +265,9 @@ def pages(tmp_path_factory) -> list[tuple[str, str, dict]]:
 
 def judged(text: str) -> tuple[str, str, dict]:
     characters = Characters(text)
-    found = layout(characters.codes)
-    prose = without_lines(characters, code_lines(characters.codes, found))
-    return text, prose.text, prose_scores(characters, found, ENGLISH)
+    result = layout(characters.codes)
+    prose = without_lines(characters, code_lines(characters.codes, result))
+    return text, prose.text, prose_scores(characters, result, ENGLISH)
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ TEXTS = {
 
 @pytest.mark.parametrize("code", TEXTS)
 def test_the_language_is_told(code):
-    found = detect(TEXTS[code], arbitrate=True)
-    assert found.code == code and 0 < found.margin <= 1
+    result = detect(TEXTS[code], arbitrate=True)
+    assert result.code == code and 0 < result.margin <= 1
 
 
 SENTENCES = {
@@ -142,5 +142,5 @@ def test_words_are_counted_whole_in_any_case_and_phrases_in_order():
     ],
 )
 def test_opt_out_signals_are_read_as_their_specifications_say(signals, flags):
-    found = opt_out_scores(None if signals is None else json.dumps(signals))
-    assert {name for name, said in found.items() if said} == flags
+    result = opt_out_scores(None if signals is None else json.dumps(signals))
+    assert {name for name, said in result.items() if said} == flags

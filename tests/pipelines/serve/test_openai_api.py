@@ -243,12 +243,12 @@ def test_texts_without_end_are_written_side_by_side(checkpoint: Path) -> None:
         request = WritingOptions(count).request(encode_text(model.codec, text), 10 * POSITIONS)
         expected.append(new_engine(model).run([request])[0].text.text())
     served = Served(ServeOptions(str(checkpoint), NAME, max_batch=3, stream_window=24))
-    found: dict[int, str] = {}
+    result: dict[int, str] = {}
 
     def ask(number: int) -> None:
         body = {"model": NAME, "prompt": texts[number], "max_tokens": counts[number], "temperature": 0}
         reply = requests.post(f"{served.url}/completions", json=body, timeout=120).json()
-        found[number] = reply["choices"][0]["text"]
+        result[number] = reply["choices"][0]["text"]
 
     try:
         clients = [threading.Thread(target=ask, args=[number]) for number in range(3)]
@@ -258,7 +258,7 @@ def test_texts_without_end_are_written_side_by_side(checkpoint: Path) -> None:
             client.join()
     finally:
         served.close()
-    assert [found[number] for number in range(3)] == expected
+    assert [result[number] for number in range(3)] == expected
 
 
 def test_a_checkpoint_that_is_replaced_changes_nothing_until_a_restart(tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_the_harness_s_own_client_gets_the_numbers_of_our_engine(served: Served,
         tokenizer_backend="huggingface",
         max_length=POSITIONS,
     )
-    found = client.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs], disable_tqdm=True)
+    result = client.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs], disable_tqdm=True)
     codec, weights = load_model(ModelSource(checkpoint)).codec, ArcticModel.from_pretrained(checkpoint)
-    for (probability, is_greedy), (context, continuation) in zip(found, pairs, strict=True):
+    for (probability, is_greedy), (context, continuation) in zip(result, pairs, strict=True):
         ids = codec.encode(context + continuation, begin=False)
         start = len(codec.encode(context, begin=False))
         with torch.inference_mode():

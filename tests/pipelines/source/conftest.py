@@ -25,8 +25,8 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[list[R
 
     def read(data: bytes, **limits: int) -> tuple[list[Response], list[Damage]]:
         path.write_bytes(data)
-        found = list(read_responses(path, **limits))
-        return [x for x in found if isinstance(x, Response)], [x for x in found if isinstance(x, Damage)]
+        result = list(read_responses(path, **limits))
+        return [x for x in result if isinstance(x, Response)], [x for x in result if isinstance(x, Damage)]
 
     return read
 

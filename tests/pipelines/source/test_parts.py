@@ -34,8 +34,8 @@ WORDS = ["river", "stone", "harbour", "lantern", "meadow", "thunder", "copper", 
 def split(kind: InputKind, folder: Path, block_bytes: int, monkeypatch) -> list:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr("pipelines.source.io.local_files.BLOCK_BYTES", block_bytes)
-    place = InputFolder(folder)
-    pinned = json.loads(json.dumps(kind.fingerprint(place)))
+    location = InputFolder(folder)
+    pinned = json.loads(json.dumps(kind.fingerprint(location)))
     return list(kind.splits(pinned, InputFolder(folder)))
 
 

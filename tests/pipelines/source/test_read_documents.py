@@ -64,5 +64,5 @@ def test_a_row_whose_url_is_missing_is_known_by_its_place(tmp_path, url):
 def test_pages_without_an_address_are_known_by_their_places(tmp_path):
     records = [record(http(html(number)), url) for number, url in enumerate(("", " ", "http://example.org/"))]
     (tmp_path / "a.warc").write_bytes(b"".join(records))
-    places = [f"a.warc:{sum(map(len, records[:number]))}" for number in range(2)]
-    assert [each.url for each in read_documents(tmp_path)] == [*places, "http://example.org/"]
+    locations = [f"a.warc:{sum(map(len, records[:number]))}" for number in range(2)]
+    assert [each.url for each in read_documents(tmp_path)] == [*locations, "http://example.org/"]

@@ -45,10 +45,10 @@ def crawl(tmp_path, warc):
     ],
 )
 def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, paths, names):
-    chosen = warc_paths(*(path.format(here=crawl) for path in paths))
-    pins = source.pin(chosen, crawl)
+    selected = warc_paths(*(path.format(here=crawl) for path in paths))
+    pins = source.pin(selected, crawl)
     assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.reader for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(selected, pins, crawl)]
     assert [part.file.name for part in parts if isinstance(part, WarcFile)] == names
     for part in parts:
         assert part.pinned == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
@@ -82,22 +82,22 @@ def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
 
 
 def test_the_plan_has_the_files_that_were_pinned_and_no_others(crawl):
-    chosen = warc_paths("crawl")
-    pins = source.pin(chosen, crawl)
+    selected = warc_paths("crawl")
+    pins = source.pin(selected, crawl)
     (crawl / "crawl/later.warc.gz").write_bytes(b"not pinned")
-    assert [each.reader.file.name for each in plan(chosen, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
+    assert [each.reader.file.name for each in plan(selected, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
     (crawl / "crawl/b.warc.gz").unlink()
     with pytest.raises(RuntimeError, match=r"b.warc.gz is gone since the run was planned"):
-        plan(chosen, pins, crawl)
+        plan(selected, pins, crawl)
 
 
 def test_files_of_one_name_are_traced_by_their_folders(crawl):
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
-    chosen = warc_paths("crawl")
-    pins = source.pin(chosen, crawl)
+    selected = warc_paths("crawl")
+    pins = source.pin(selected, crawl)
     names = ["a.warc.gz", "b.warc.gz", "deep/b.warc.gz"]
     assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.reader for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(selected, pins, crawl)]
     assert [(part.file.name, part.file.path.relative_to(crawl / "crawl").as_posix()) for part in parts] == [
         ("a.warc.gz", "deep/a.warc.gz"),
         ("b.warc.gz", "b.warc.gz"),
@@ -107,15 +107,15 @@ def test_files_of_one_name_are_traced_by_their_folders(crawl):
 
 def test_files_of_one_name_in_two_inputs_or_two_places_have_names_of_their_own(crawl):
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
-    places = ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")
-    twice = section(*({"kind": "warc", "paths": [path]} for path in places))
-    files = [list(found["files"]) for found in source.pin(twice, crawl)["inputs"]]
+    locations = ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")
+    twice = section(*({"kind": "warc", "paths": [path]} for path in locations))
+    files = [list(result["files"]) for result in source.pin(twice, crawl)["inputs"]]
     assert files == [["b.warc.gz"], ["deep/b.warc.gz"]]
     assert [each.reader.file.name for each in plan(twice, source.pin(twice, crawl), crawl)] == [
         "b.warc.gz",
         "deep/b.warc.gz",
     ]
-    together = warc_paths(*places)
+    together = warc_paths(*locations)
     assert list(source.pin(together, crawl)["inputs"][0]["files"]) == ["crawl/b.warc.gz", "deep/b.warc.gz"]
 
 
@@ -126,11 +126,11 @@ def test_a_file_of_two_inputs_is_an_error(crawl):
 
 
 def test_a_later_file_of_the_same_name_takes_no_pinned_name(crawl):
-    chosen = warc_paths("crawl")
-    pins = source.pin(chosen, crawl)
+    selected = warc_paths("crawl")
+    pins = source.pin(selected, crawl)
     (crawl / "crawl/aa").mkdir()
     (crawl / "crawl/aa/a.warc.gz").write_bytes(b"later")
-    parts = [each.reader for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(selected, pins, crawl)]
     assert [part.file.path.parent.name for part in parts] == ["deep", "crawl"]
 
 
@@ -145,8 +145,8 @@ def test_links_to_folders_are_followed_once_and_broken_ones_are_named(crawl, pat
     (crawl / "crawl/self.warc.gz").symlink_to("self.warc.gz")
     (crawl / "crawl/there").symlink_to("back")
     (crawl / "crawl/back").symlink_to("there")
-    chosen = warc_paths(path)
-    assert list(source.pin(chosen, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
+    selected = warc_paths(path)
+    assert list(source.pin(selected, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
     broken = left_out(warc_paths("crawl"), crawl)
     assert [name.rpartition("/")[2] for name in broken] == ["gone.warc.gz", "self.warc.gz"]
 
@@ -154,11 +154,11 @@ def test_links_to_folders_are_followed_once_and_broken_ones_are_named(crawl, pat
 def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl):
     name = b"caf\xe9.warc.gz"
     (crawl / "crawl" / os.fsdecode(name)).write_bytes(b"c")
-    chosen = warc_paths("crawl")
-    pins = source.pin(chosen, crawl)
+    selected = warc_paths("crawl")
+    pins = source.pin(selected, crawl)
     assert list(pins["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
-    source.stage("web", chosen, pins, crawl).key.encode()
-    part = plan(chosen, pins, crawl)[-1].reader
+    source.stage("web", selected, pins, crawl).key.encode()
+    part = plan(selected, pins, crawl)[-1].reader
     assert part.file.fetch(part.pinned, crawl).read_bytes() == b"c"
 
 
@@ -181,10 +181,10 @@ def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
         "pairs_per_schema": 2,
         "seed": 0,
     }
-    chosen = section({"kind": "pydoc"}, generated)
-    pins = source.pin(chosen, tmp_path)
+    selected = section({"kind": "pydoc"}, generated)
+    pins = source.pin(selected, tmp_path)
     canonical_json(pins)
-    parts = [each.reader for each in plan(chosen, pins, tmp_path)]
+    parts = [each.reader for each in plan(selected, pins, tmp_path)]
     slices = [(part.heldout, part.first, part.last) for part in parts if isinstance(part, SqlSchemas)]
     assert slices == [(False, 0, 1500), (False, 1500, 3000), (False, 3000, 3100), (True, 0, 10)]
     warc_files = [part.file_name for part in parts if isinstance(part, PydocPages)]

@@ -39,8 +39,8 @@ def crawl(tmp_path, warc):
 def build(attempt, tmp_path):
     """Run the stage for a section and give the attempt."""
 
-    def build(chosen: SourceSection, name: str = "build"):
-        return attempt(source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path), name)
+    def build(selected: SourceSection, name: str = "build"):
+        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -99,8 +99,8 @@ def test_a_crawl_without_a_page_fails_and_says_what_was_there(crawl, build, warc
 
 
 def test_a_file_that_changed_after_planning_is_refused(crawl, attempt, tmp_path, warc):
-    chosen = crawl({"one.warc.gz": b"".join(warc.crawl(2))})
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = crawl({"one.warc.gz": b"".join(warc.crawl(2))})
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
     crawl({"one.warc.gz": b"".join(warc.crawl(3))})
     with pytest.raises(RuntimeError, match=r"one.warc.gz: changed since the run was planned"):
         attempt(stage, "late")
@@ -108,15 +108,15 @@ def test_a_file_that_changed_after_planning_is_refused(crawl, attempt, tmp_path,
 
 def test_the_same_bytes_come_from_other_folders_and_from_shards_in_any_order(crawl, build, warc, tmp_path):
     crawls = {f"{name}.warc.gz": b"".join(warc.crawl(count)) for name, count in (("a", 3), ("b", 5), ("c", 1))}
-    chosen = crawl(crawls, heldout_fraction=0.4)
-    first = build(chosen, "first")
+    selected = crawl(crawls, heldout_fraction=0.4)
+    first = build(selected, "first")
     (tmp_path / "crawl").rename(tmp_path / "deeper")
     (tmp_path / "crawl").mkdir()
     (tmp_path / "deeper").rename(tmp_path / "crawl" / "deeper")
-    assert digests(build(chosen, "second").artifact.path) == digests(first.artifact.path)
-    parts = list(enumerate(each.reader for each in plan(chosen, source.pin(chosen, tmp_path), tmp_path)))
+    assert digests(build(selected, "second").artifact.path) == digests(first.artifact.path)
+    parts = list(enumerate(each.reader for each in plan(selected, source.pin(selected, tmp_path), tmp_path)))
     for number, part in reversed(parts):
-        read_shard(Shard(number, part, chosen.extractor, chosen.heldout_fraction), tmp_path / "backwards")
+        read_shard(Shard(number, part, selected.extractor, selected.heldout_fraction), tmp_path / "backwards")
     assert digests(tmp_path / "backwards") == digests(first.artifact.path)
     assert {row["split"] for row in documents(first)} == {"train", "heldout"}
 

@@ -22,8 +22,8 @@ def test_the_ids_of_a_text_come_back_from_its_pieces(tokenizer, texts, length):
     packed = pack_texts(texts, tokenizer, length)
     ids: dict[int, dict[int, int]] = {}
     used = np.zeros(packed.rows.shape, bool)
-    place = packed.placement
-    columns = (place.row, place.start, place.length, place.document, place.doc_start)
+    location = packed.placement
+    columns = (location.row, location.start, location.length, location.document, location.doc_start)
     for row, start, size, document, first in zip(*(column.tolist() for column in columns), strict=True):
         piece = packed.rows[row, start : start + size].tolist()
         ids.setdefault(document, {}).update(enumerate(piece, start=first))

@@ -71,19 +71,19 @@ def test_sample_is_the_first_documents_of_all_shards_by_draw(
 
 
 def test_only_kept_training_documents_are_drawn(tmp_path: Path) -> None:
-    [kept, dropped], [heldout] = documents([[30, 31]])[0], documents([[32]], "heldout")[0]
-    shards = written(tmp_path, [[kept, dropped, heldout]], frozenset([dropped.doc_id]))
-    assert sampled(tmp_path, shards, 10**6) == ([kept.doc_id], [kept.text])
+    [remaining, dropped], [heldout] = documents([[30, 31]])[0], documents([[32]], "heldout")[0]
+    shards = written(tmp_path, [[remaining, dropped, heldout]], frozenset([dropped.doc_id]))
+    assert sampled(tmp_path, shards, 10**6) == ([remaining.doc_id], [remaining.text])
 
 
 def test_document_outside_the_sample_can_be_taken_down_without_a_trace(tmp_path: Path) -> None:
     shards = documents([[20] * 30, [20] * 30])
-    chosen, _ = sampled(tmp_path, written(tmp_path / "before", shards), 400)
-    outside = next(item.doc_id for shard in shards for item in shard if item.doc_id not in chosen)
+    selected, _ = sampled(tmp_path, written(tmp_path / "before", shards), 400)
+    outside = next(item.doc_id for shard in shards for item in shard if item.doc_id not in selected)
     (tmp_path / "again").mkdir()
     after, _ = sampled(tmp_path / "again", written(tmp_path / "after", shards, frozenset([outside])), 400)
-    assert after == chosen
-    assert 0 < len(chosen) < 60
+    assert after == selected
+    assert 0 < len(selected) < 60
 
 
 def test_sample_ends_where_an_offer_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,21 +65,21 @@ def run(stage: Stage, folder: Path, inputs: dict[str, Artifact]) -> tuple[Artifa
 @pytest.fixture
 def documents(tmp_path: Path) -> list[list[tuple[Document, str]]]:
     texts = [f"def f{n}(x):\n    return x * {n}\n" * (1 + n % 7) for n in range(40)]
-    kept = [(document(text, "heldout" if n % 5 == 0 else "train"), "") for n, text in enumerate(texts)]
+    remaining = [(document(text, "heldout" if n % 5 == 0 else "train"), "") for n, text in enumerate(texts)]
     return [
-        kept[:15],
-        [(document("a dropped document"), "filter"), *kept[15:]],
+        remaining[:15],
+        [(document("a dropped document"), "filter"), *remaining[15:]],
         [(document("another"), "near_duplicate")],
     ]
 
 
 @pytest.fixture
 def artifacts(documents: list, tmp_path: Path) -> dict[str, Artifact]:
-    kept = corpus(tmp_path / "corpus", documents)
+    remaining = corpus(tmp_path / "corpus", documents)
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
     stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
-    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
-    return kept | {"tokenizer": tokenizer}
+    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": remaining[name] for name in KEPT})
+    return remaining | {"tokenizer": tokenizer}
 
 
 def tokenize_stage(name: str = "code", build: int = 0) -> Stage:
@@ -107,20 +107,22 @@ def test_every_kept_document_comes_back_from_its_sequences(
     tokens, metrics, _ = run(tokenize_stage(), tmp_path / "tokens", artifacts)
     tokenizer = TextTokenizer(artifacts["tokenizer"].path)
     ids = rebuilt(tokens, split)
-    kept = [item for shard in documents for item, reason in shard if not reason and item.split == split]
-    assert {doc_id: tokenizer.decode(part[1:-1]) for doc_id, part in ids.items()} == {d.doc_id: d.text for d in kept}
+    remaining = [item for shard in documents for item, reason in shard if not reason and item.split == split]
+    assert {doc_id: tokenizer.decode(part[1:-1]) for doc_id, part in ids.items()} == {
+        d.doc_id: d.text for d in remaining
+    }
     assert all(part[0] == part[-1] == tokenizer.end_id for part in ids.values())
     index = TokenSequences(tokens.path, split).index
     assert index.num_tokens[split] == sum(map(len, ids.values())) == metrics[f"data/{split}_tokens"]
-    assert index.text_bytes[split] == sum(len(d.text.encode()) for d in kept)
+    assert index.text_bytes[split] == sum(len(d.text.encode()) for d in remaining)
 
 
 def test_what_the_filter_blacks_out_reaches_neither_tokenizer_nor_tokens(tmp_path: Path) -> None:
-    kept = corpus(tmp_path / "corpus", [[(document(f"say SECRET {n} twice SECRET"), "") for n in range(9)]])
+    remaining = corpus(tmp_path / "corpus", [[(document(f"say SECRET {n} twice SECRET"), "") for n in range(9)]])
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
     stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
-    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
-    tokens, _, _ = run(tokenize_stage(), tmp_path / "tokens", kept | {"tokenizer": tokenizer})
+    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": remaining[name] for name in KEPT})
+    tokens, _, _ = run(tokenize_stage(), tmp_path / "tokens", remaining | {"tokenizer": tokenizer})
     texts = [TextTokenizer(tokenizer.path).decode(ids[1:-1]) for ids in rebuilt(tokens, "train").values()]
     assert sorted(texts) == [f"say <SECRET> {n} twice SECRET" for n in range(9)]
 
@@ -151,8 +153,8 @@ def test_takedown_is_worked_on_in_the_shards_that_have_the_documents(
     before = attempt(tokenize_stage(build=1), "store", **artifacts).artifact
     taken_down = next(item for item, _ in documents[1][1:] if item.split == "train")
     documents[1] = [(item, "takedown" if item == taken_down else reason) for item, reason in documents[1]]
-    kept = corpus(tmp_path / "after", documents)
-    after = attempt(tokenize_stage(build=2), "store", **(artifacts | kept)).artifact
+    remaining = corpus(tmp_path / "after", documents)
+    after = attempt(tokenize_stage(build=2), "store", **(artifacts | remaining)).artifact
     assert after.manifest.key != before.manifest.key
     assert after.manifest.provenance["shards_reused"] == len(documents) - 1
     changed = {file for file, digest in after.digests.items() if before.digests[file] != digest}
@@ -160,7 +162,7 @@ def test_takedown_is_worked_on_in_the_shards_that_have_the_documents(
     assert taken_down.doc_id in rebuilt(before, "train")
     assert taken_down.doc_id not in rebuilt(after, "train")
     # the same as if it had been built from nothing
-    assert attempt(tokenize_stage(build=2), "fresh", **(artifacts | kept)).artifact.digests == after.digests
+    assert attempt(tokenize_stage(build=2), "fresh", **(artifacts | remaining)).artifact.digests == after.digests
 
 
 def test_pieces_know_the_row_of_their_document(artifacts: dict[str, Artifact], documents: list, tmp_path: Path) -> None:
@@ -182,12 +184,12 @@ def test_boundaries_are_those_of_the_pieces(artifacts: dict[str, Artifact], tmp_
 
 
 def test_sample_is_stated_in_the_tokenizer(documents: list, tmp_path: Path) -> None:
-    kept = corpus(tmp_path / "corpus", documents)
+    remaining = corpus(tmp_path / "corpus", documents)
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=500)
     stage = tokenize.tokenizer_stage(
         section, {name: TrainingDocuments(*map(stand_in, KEPT)) for name in ("code", "more")}
     )
-    inputs = {f"{side}:{name}": kept[side] for side in KEPT for name in ("code", "more")}
+    inputs = {f"{side}:{name}": remaining[side] for side in KEPT for name in ("code", "more")}
     tokenizer, metrics, _ = run(stage, tmp_path / "tokenizer", inputs)
     sample = pq.read_table(tokenizer.path / SAMPLE_FILE).to_pylist()
     sizes = {item.doc_id: len(item.text.encode()) for shard in documents for item, _ in shard}
@@ -202,10 +204,10 @@ def test_sample_is_stated_in_the_tokenizer(documents: list, tmp_path: Path) -> N
 
 def test_tokenizer_reads_training_documents_only(documents: list, tmp_path: Path) -> None:
     heldout = [(document("ŵ" * 500, "heldout"), "")]
-    kept = corpus(tmp_path / "corpus", [*documents, heldout])
+    remaining = corpus(tmp_path / "corpus", [*documents, heldout])
     section = TokenizerSection(vocab_size=5000, sample_bytes_per_corpus=10_000)
     stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
-    inputs = {f"{name}:code": kept[name] for name in KEPT}
+    inputs = {f"{name}:code": remaining[name] for name in KEPT}
     tokenizer, metrics, events = run(stage, tmp_path / "tokenizer", inputs)
     assert len(TextTokenizer(tokenizer.path).encode("ŵ" * 10)) == 20
     assert metrics["data/vocab_size"] < 5000

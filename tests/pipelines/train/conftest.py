@@ -69,10 +69,10 @@ class Workshop:
         budget = steps * SECTION["global_batch_sequences"] // 2
         shares = tuple(CorpusShare(corpus, budget, (number - 1) * budget, SEQUENCES) for corpus in ("code", "web"))
         PhasePlan(f"phase {number}", LENGTH, 0, shares, ((0, 0),)).write(mix)
-        found = {"mix": mix, "tokens:code": self.home / "code", "tokens:web": self.home / "web"}
+        result = {"mix": mix, "tokens:code": self.home / "code", "tokens:web": self.home / "web"}
         if previous:
-            found["previous"] = previous
-        return {name: artifact(path) for name, path in found.items()}
+            result["previous"] = previous
+        return {name: artifact(path) for name, path in result.items()}
 
     def plant(self, corpus: str, token: int) -> None:
         """Write the corpus again with `token` in each sequence."""

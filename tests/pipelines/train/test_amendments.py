@@ -26,8 +26,8 @@ def interrupted(workshop, step: int, **stage: object) -> None:
 def test_the_steps_before_are_those_without_and_the_steps_after_those_with_the_change(workshops: Callable) -> None:
     plain, amended = workshops("plain"), workshops("amended")
     without, _ = plain.run("phase", plain.inputs(1), plain.stage())
-    found, _ = amended.run("phase", amended.inputs(1), amended.stage(amendments=AMENDED))
-    before, after = (pq.read_table(out / "history.parquet") for out in (without, found))
+    result, _ = amended.run("phase", amended.inputs(1), amended.stage(amendments=AMENDED))
+    before, after = (pq.read_table(out / "history.parquet") for out in (without, result))
     assert after.slice(0, 6).equals(before.slice(0, 6))
     assert after["learning_rate"].to_pylist()[5:7] == [0.003, 0.03]
     assert after["loss"].to_pylist()[7] != before["loss"].to_pylist()[7], "the weights after step 7 differ"
@@ -38,8 +38,8 @@ def test_a_kill_before_at_or_after_the_change_gives_the_same_bytes(workshops: Ca
     calm, killed = workshops("calm"), workshops("killed")
     expected, _ = calm.run("phase", calm.inputs(1), calm.stage(amendments=AMENDED))
     interrupted(killed, stopped_at, amendments=AMENDED)
-    found, _ = killed.run("phase", killed.inputs(1), killed.stage(amendments=AMENDED))
-    assert digests(found) == digests(expected)
+    result, _ = killed.run("phase", killed.inputs(1), killed.stage(amendments=AMENDED))
+    assert digests(result) == digests(expected)
 
 
 def test_damaged_checkpoints_after_the_change_are_trained_again_from_before_it(workshops: Callable) -> None:
@@ -51,8 +51,8 @@ def test_damaged_checkpoints_after_the_change_are_trained_again_from_before_it(w
     assert [step_of(folder) for folder in held] == [6, 8], "the segments end with checkpoints"
     for folder in held:
         (folder / "model-00001-of-00004.safetensors").write_bytes(b"")
-    found, _ = damaged.run("phase", damaged.inputs(1), damaged.stage(amendments=AMENDED))
-    assert digests(found) == digests(expected)
+    result, _ = damaged.run("phase", damaged.inputs(1), damaged.stage(amendments=AMENDED))
+    assert digests(result) == digests(expected)
 
 
 def test_a_run_in_flight_takes_an_amendment_and_loses_no_step(workshops: Callable, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_limits_of_the_guard_may_be_raised_in_place_before_they_acted(workshops:
     assert calm.stage(spike_factor=20.0).key == calm.stage().key
     expected, _ = calm.run("phase", calm.inputs(1), calm.stage())
     interrupted(raised, 7)
-    found, _ = raised.run("phase", raised.inputs(1), raised.stage(spike_factor=20.0))
-    assert digests(found) == digests(expected)
+    result, _ = raised.run("phase", raised.inputs(1), raised.stage(spike_factor=20.0))
+    assert digests(result) == digests(expected)
 
 
 def test_limits_that_would_rewrite_the_past_are_refused_with_the_amendment(workshop) -> None:

@@ -33,8 +33,8 @@ def pinned(source: Path, *, with_optimizer: bool = False) -> PinnedWeights:
 
 
 def losses(out: Path) -> list[float]:
-    found: list[float] = pq.read_table(out / "history.parquet")["loss"].to_pylist()
-    return found
+    result: list[float] = pq.read_table(out / "history.parquet")["loss"].to_pylist()
+    return result
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -63,8 +63,8 @@ def test_a_stopped_run_goes_on_from_its_own_checkpoint(workshops: Callable) -> N
     expected, _ = once.run("phase", once.inputs(1), once.stage(initial=initial))
     with interrupted_before(7):
         stopped.run("phase", stopped.inputs(1), stopped.stage(initial=initial))
-    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(initial=initial))
-    assert digests(found) == digests(expected)
+    result, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(initial=initial))
+    assert digests(result) == digests(expected)
 
 
 def test_a_dense_model_goes_on_as_a_mixture_from_its_own_loss(workshops: Callable) -> None:
@@ -84,11 +84,11 @@ def test_two_workers_begin_with_the_same_weights(workshops: Callable) -> None:
     first, _ = source.run("first", source.inputs(1), source.stage())
     initial = pinned(first, with_optimizer=True)
     pair = {"num_workers": 2, "cpus_per_worker": 0.5, "expert_parallel_size": 2}
-    found = []
+    result = []
     for shop, section in ((one, {}), (two, pair)):
         out, _ = shop.run("phase", shop.inputs(1), shop.stage(initial=initial, **section))
-        found.append(losses(out))
-    assert found[1] == pytest.approx(found[0], rel=1e-5)
+        result.append(losses(out))
+    assert result[1] == pytest.approx(result[0], rel=1e-5)
 
 
 def test_weights_that_changed_since_they_were_pinned_are_refused(workshop) -> None:
@@ -144,16 +144,16 @@ def recipe(folder: Path, *, tokenizer: dict | None = None, optimizer: str = "muo
     )
 
 
-def pin_of(place: Path, **fields: object) -> PinnedWeights | None:
-    run = recipe(place, **fields)
-    return pin(run, model_config(run), place).initial
+def pin_of(location: Path, **fields: object) -> PinnedWeights | None:
+    run = recipe(location, **fields)
+    return pin(run, model_config(run), location).initial
 
 
-def test_a_checkpoint_is_pinned_by_its_hashes_and_drawn_weights_by_nothing(place: Path) -> None:
-    found = pin_of(place)
-    assert found is not None
-    assert found.params() == {"digest": file_digest(place / "weights" / "checkpoint.json"), "optimizer": False}
-    assert pin_of(place, init_from="") is None
+def test_a_checkpoint_is_pinned_by_its_hashes_and_drawn_weights_by_nothing(location: Path) -> None:
+    result = pin_of(location)
+    assert result is not None
+    assert result.params() == {"digest": file_digest(location / "weights" / "checkpoint.json"), "optimizer": False}
+    assert pin_of(location, init_from="") is None
 
 
 def other_tokenizer(folder: Path) -> None:
@@ -191,27 +191,27 @@ def other_tokenizer(folder: Path) -> None:
     ],
 )
 def test_weights_that_do_not_fit_are_refused_before_anything_starts(
-    place: Path, fields: dict[str, object], message: str
+    location: Path, fields: dict[str, object], message: str
 ) -> None:
-    other_tokenizer(place)
+    other_tokenizer(location)
     with pytest.raises(RecipeError, match=r"model\.init_from = '.*': .*" + message):
-        pin_of(place, **fields)
+        pin_of(location, **fields)
 
 
-def test_moments_must_be_there_and_of_the_same_optimizer(place: Path, workshop) -> None:
+def test_moments_must_be_there_and_of_the_same_optimizer(location: Path, workshop) -> None:
     with pytest.raises(RecipeError, match=r"model\.init_optimizer = true: .* has no optimizer state .*Remove it"):
-        pin_of(place, init_optimizer=True)
+        pin_of(location, init_optimizer=True)
     trained, _ = workshop.run("first", workshop.inputs(1), workshop.stage())
     fields = {"init_from": str(trained), "init_optimizer": True}
-    assert pin_of(place, **fields)
+    assert pin_of(location, **fields)
     with pytest.raises(RecipeError, match=r"was not trained with train\.optimizer = 'adamw'"):
-        pin_of(place, **fields, optimizer="adamw")
+        pin_of(location, **fields, optimizer="adamw")
 
 
-def test_the_weights_are_those_of_the_folder_bit_for_bit(place: Path, workshop) -> None:
+def test_the_weights_are_those_of_the_folder_bit_for_bit(location: Path, workshop) -> None:
     """A learning rate of almost nothing leaves them as they are."""
-    source = open_weights(place / "weights")
-    initial = PinnedWeights("weights", place, digest(place / "weights"), False)
+    source = open_weights(location / "weights")
+    initial = PinnedWeights("weights", location, digest(location / "weights"), False)
     stage = workshop.stage(initial=initial, peak_lr=1e-30, weight_decay=0.0, optimizer="adamw")
     out, _ = workshop.run("phase", workshop.inputs(1, steps=1), stage)
     for name, tensor in ArcticModel.from_pretrained(checkpoint_folder(out)).logical_tensors():

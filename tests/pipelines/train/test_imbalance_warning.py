@@ -25,8 +25,8 @@ def test_a_warning_comes_where_the_loads_that_are_kept_say_so(workshop, num_expe
     section = ALL_TOKENS_ALIKE | {"balance_loss_coefficient": 0.0, "peak_lr": 0.02}
     stage = workshop.stage(model={"num_experts": num_experts, "top_k": top_k}, **section)
     out, _ = workshop.run("phase", workshop.inputs(1, steps=72), stage)
-    found = loads(out, num_experts)
-    starved, crowded = sum(load < 0.1 for load in found), sum(load > 3 for load in found)
+    result = loads(out, num_experts)
+    starved, crowded = sum(load < 0.1 for load in result), sum(load > 3 for load in result)
     _, last = max(workshop.points(), key=lambda point: point[0])
     assert (last["router/starved_experts"], last["router/crowded_experts"]) == (starved, crowded)
     assert bool(warnings(workshop)) == bool(starved + crowded) == (num_experts == 16)

@@ -50,10 +50,10 @@ def test_weights_go_on_with_other_positions(workshop: Workshop, rope: dict[str, 
 
 
 def test_a_kill_within_the_long_phase_gives_the_same_bytes(workshops: Callable[[str], Workshop]) -> None:
-    expected, found = (trained(workshops(name), ROPE["yarn"], stop) for name, stop in (("calm", None), ("killed", 17)))
+    expected, result = (trained(workshops(name), ROPE["yarn"], stop) for name, stop in (("calm", None), ("killed", 17)))
     digests = [
         {str(file.relative_to(out)): file_digest(file) for file in out.rglob("*") if file.is_file()}
-        for out in (expected, found)
+        for out in (expected, result)
     ]
     assert digests[0] == digests[1]
 

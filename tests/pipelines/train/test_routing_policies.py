@@ -30,9 +30,9 @@ def test_biases_go_on_from_phase_to_phase(workshop) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["selective", "layer"])
 def test_activations_made_again_leave_the_same_bytes(workshop, policy: str) -> None:
-    kept, _ = workshop.run("kept", workshop.inputs(1), workshop.stage(**BIASED))
+    remaining, _ = workshop.run("kept", workshop.inputs(1), workshop.stage(**BIASED))
     again, _ = workshop.run("again", workshop.inputs(1), workshop.stage(**BIASED, activation_checkpointing=policy))
-    for file in sorted(checkpoint_folder(kept).iterdir()):
+    for file in sorted(checkpoint_folder(remaining).iterdir()):
         assert file_digest(checkpoint_folder(again) / file.name) == file_digest(file), file.name
 
 

@@ -138,12 +138,12 @@ def test_what_was_read_of_each_corpus_follows_from_the_position(long_phase: Trai
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (1, 4), (3, 5)])
 def test_prefetched_batches_are_those_of_no_thread(long_phase: TrainJob, threads: int, ahead: int) -> None:
     plain = PhaseBatches(long_phase, 1, 2)
-    wanted = {step: first_ids(plain(step)) for step in range(2440, 2501)}
+    expected = {step: first_ids(plain(step)) for step in range(2440, 2501)}
     with Prefetched(PhaseBatches(long_phase, 1, 2), long_phase.last_step, threads, ahead) as batches:
-        assert {step: first_ids(batches(step)) for step in range(2440, 2501)} == wanted
+        assert {step: first_ids(batches(step)) for step in range(2440, 2501)} == expected
         # a jump, as after a restart from a checkpoint
-        assert first_ids(batches(2450)) == wanted[2450]
-        assert first_ids(batches(2451)) == wanted[2451]
+        assert first_ids(batches(2450)) == expected[2450]
+        assert first_ids(batches(2451)) == expected[2451]
 
 
 def test_prefetching_reads_no_step_beyond_the_last_and_few_ahead() -> None:

@@ -35,12 +35,12 @@ def test_a_stopped_phase_continues_to_the_same_bytes(workshops: Callable, model:
     expected, metrics = once.run("phase", once.inputs(1), once.stage(model=model, dtype=dtype))
     with interrupted_before(7):
         stopped.run("phase", stopped.inputs(1), stopped.stage(model=model, dtype=dtype))
-    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(model=model, dtype=dtype))
-    assert digests(found) == digests(expected)
-    losses = pq.read_table(found / "history.parquet")["loss"].to_pylist()
+    result, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(model=model, dtype=dtype))
+    assert digests(result) == digests(expected)
+    losses = pq.read_table(result / "history.parquet")["loss"].to_pylist()
     assert losses[-1] < losses[0]
-    trained = ArcticModel.from_pretrained(checkpoint_folder(found))
-    assert trained.config == open_weights(checkpoint_folder(found)).config == preset("tiny", model)
+    trained = ArcticModel.from_pretrained(checkpoint_folder(result))
+    assert trained.config == open_weights(checkpoint_folder(result)).config == preset("tiny", model)
     assert metrics["parameters"] == sum(parameter.numel() for parameter in trained.parameters())
 
 
@@ -66,9 +66,9 @@ def test_tables_number_layers_as_the_model_does(workshop) -> None:
 def test_two_workers_train_what_one_trains(workshops: Callable, model: dict, zero_stage: int) -> None:
     """Losses of ten steps, in float32: equal within the error of a different order of additions."""
     pair = {"num_workers": 2, "cpus_per_worker": 0.5, "expert_parallel_size": 1 if model is DENSE else 2}
-    found = []
+    result = []
     for name, section in (("one", {}), ("two", pair)):
         shop = workshops(name)
         out, _ = shop.run("phase", shop.inputs(1), shop.stage(model=model, zero_stage=zero_stage, **section))
-        found.append(pq.read_table(out / "history.parquet")["loss"].to_pylist())
-    assert found[1] == pytest.approx(found[0], rel=1e-5)
+        result.append(pq.read_table(out / "history.parquet")["loss"].to_pylist())
+    assert result[1] == pytest.approx(result[0], rel=1e-5)

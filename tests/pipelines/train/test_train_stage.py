@@ -81,8 +81,8 @@ def test_the_same_phase_makes_the_same_bytes_and_a_stopped_one_continues_to_them
         stopped.run("phase", stopped.inputs(1), stopped.stage())
     assert [step for step, _ in stopped.points()] == [1, 2, 3, 4]
     stopped.events.clear()
-    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage())
-    assert digests(found) == digests(expected)
+    result, _ = stopped.run("phase", stopped.inputs(1), stopped.stage())
+    assert digests(result) == digests(expected)
     assert [step for step, _ in stopped.points()] == list(range(1, 11))
 
 
@@ -93,8 +93,8 @@ def test_a_damaged_checkpoint_is_trained_again_from_the_one_before(workshop) -> 
     content = weights.read_bytes()
     weights.unlink()
     weights.write_bytes(content[:-1])
-    found, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
-    assert digests(found) == digests(expected)
+    result, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
+    assert digests(result) == digests(expected)
 
 
 def test_the_next_phase_continues_steps_weights_and_moments(workshops: Callable) -> None:
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(workshop) -> None:
 
 
 def test_spreading_the_work_otherwise_leaves_the_key(workshop) -> None:
-    spread = {
+    deviation = {
         "num_workers": 2,
         "expert_parallel_size": 2,
         "cpus_per_worker": 0.5,
@@ -157,14 +157,14 @@ def test_spreading_the_work_otherwise_leaves_the_key(workshop) -> None:
         "checkpoint_every_steps": 3,
         "zero_stage": 2,
     }
-    assert workshop.stage(**spread).key == workshop.stage().key
+    assert workshop.stage(**deviation).key == workshop.stage().key
 
 
 def test_checkpoints_at_other_steps_leave_the_result(workshops: Callable) -> None:
     often, seldom = workshops("often"), workshops("seldom")
-    found, _ = often.run("phase", often.inputs(1), often.stage(checkpoint_every_steps=3))
+    result, _ = often.run("phase", often.inputs(1), often.stage(checkpoint_every_steps=3))
     expected, _ = seldom.run("phase", seldom.inputs(1), seldom.stage(checkpoint_every_steps=100))
-    assert digests(found) == digests(expected)
+    assert digests(result) == digests(expected)
 
 
 def test_the_metrics_of_a_step_do_not_wait_for_a_checkpoint(workshop) -> None:
@@ -225,9 +225,9 @@ def test_workers_read_the_plans_sequences_once_each_whatever_their_number(worksh
     workers = [PhaseBatches(job, rank, world) for rank in range(world)]
     for step in (101, 110):
         passes = [batch for worker in workers for batch in worker(step)]
-        wanted = zip(*plan.sequences((step - 101) * 4, 4), strict=True)
+        expected = zip(*plan.sequences((step - 101) * 4, 4), strict=True)
         assert [tuple(batch.ids.shape) for batch in passes] == [(1, 16)] * 4
-        for batch, (corpus, sequence) in zip(passes, wanted, strict=True):
+        for batch, (corpus, sequence) in zip(passes, expected, strict=True):
             ids, segments = corpora[corpus].ids(sequence), corpora[corpus].segments(sequence)
             positions, targets = positions_and_targets(ids, segments)
             assert batch.ids[0].tolist() == ids[:-1].tolist()
@@ -328,7 +328,7 @@ def test_weights_of_every_so_many_steps_stay_whatever_is_killed(workshops: Calla
         killed.run("phase", killed.inputs(1), killed.stage(**section))
     shutil.rmtree(killed.home / "phase-state.weights" / "step-000000008", ignore_errors=True)
     killed.run("phase", killed.inputs(1), killed.stage(**section))
-    found, expected = (
+    result, expected = (
         {
             str(file.relative_to(shop.home)): file.read_bytes()
             for file in (shop.home / "phase-state.weights").rglob("*.*s*")
@@ -336,4 +336,4 @@ def test_weights_of_every_so_many_steps_stay_whatever_is_killed(workshops: Calla
         for shop in (killed, calm)
     )
     assert {Path(name).parts[1] for name in expected} == {"step-000000004", "step-000000008"}
-    assert found == expected
+    assert result == expected

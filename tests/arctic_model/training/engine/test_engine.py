@@ -182,8 +182,8 @@ def test_a_whole_gradient_is_clipped_by_its_norm() -> None:
     for parameter, copy in zip(parameters, expected, strict=True):
         parameter.register_post_accumulate_grad_hook(lambda p, copy=copy: setattr(copy, "grad", p.grad.clone()))
     take_step(engine)
-    for found, copy in zip(scaled, expected, strict=True):
-        torch.testing.assert_close(found, copy.grad, rtol=1e-5, atol=1e-8)
+    for result, copy in zip(scaled, expected, strict=True):
+        torch.testing.assert_close(result, copy.grad, rtol=1e-5, atol=1e-8)
 
 
 def test_arrangements_that_cannot_be_right_are_refused() -> None:

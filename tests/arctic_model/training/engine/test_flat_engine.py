@@ -51,10 +51,10 @@ def trained(kind: Any, overrides: dict[str, Any], settings: dict[str, Any]) -> d
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_both_engines_train_the_same(shape: str) -> None:
-    expected, found = (trained(kind, *SHAPES[shape]) for kind in ("deepspeed", "flat"))
-    assert found.keys() == expected.keys()
+    expected, result = (trained(kind, *SHAPES[shape]) for kind in ("deepspeed", "flat"))
+    assert result.keys() == expected.keys()
     for (name, kind), values in expected.items():
-        torch.testing.assert_close(found[name, kind], values, rtol=1e-4, atol=1e-6, msg=f"{name} {kind}")
+        torch.testing.assert_close(result[name, kind], values, rtol=1e-4, atol=1e-6, msg=f"{name} {kind}")
 
 
 def test_what_the_engines_cannot_split_is_refused() -> None:

@@ -300,9 +300,9 @@ def test_several_adapters_live_beside_one_base(tmp_path: Path) -> None:
         _, tensors = adapted(lora, tmp_path / f"base-{number}", seed=number)
         write_adapter(tmp_path / f"adapter-{number}", lora, tensors, "ab")
 
-        found, read = read_adapter(tmp_path / f"adapter-{number}", "ab")
+        result, read = read_adapter(tmp_path / f"adapter-{number}", "ab")
 
-        assert found == lora
+        assert result == lora
         assert read.keys() == tensors.keys()
         assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 

@@ -66,13 +66,13 @@ def packed_nll(model: ArcticModel, sequences: TokenSequences, *, one_document: b
 
 def alone_nll(model: ArcticModel, ids: np.ndarray) -> torch.Tensor:
     """Nats of every id of a document but the first, in stretches of up to T that overlap by one id."""
-    found = []
+    result = []
     for first in range(0, len(ids) - 1, LENGTH):
         part = torch.from_numpy(ids[first : first + LENGTH + 1].astype(np.int64))[None]
         inputs = part[:, :-1]
         logits = model(inputs, torch.arange(inputs.shape[1])[None], torch.zeros_like(inputs, dtype=torch.int32))
-        found.append(token_nll(logits, part[:, 1:])[0])
-    return torch.cat(found)
+        result.append(token_nll(logits, part[:, 1:])[0])
+    return torch.cat(result)
 
 
 @torch.inference_mode()

@@ -45,14 +45,14 @@ def test_each_side_of_each_pair_is_summed_over_its_own_targets() -> None:
     segments = torch.tensor([[0, 0, 1, 1, 2, 3], [0, 0, 0, 1, 1, -1]], dtype=torch.int32)
     targets = torch.tensor([[1, 2, -1, 3, 0, 1], [-1, 1, 2, -1, -1, -1]])
 
-    found = pair_log_probs(hidden, head, targets, segments, 2)
+    result = pair_log_probs(hidden, head, targets, segments, 2)
 
     logs = hidden.log_softmax(-1)
     row, other = logs[0], logs[1]
     expected = torch.tensor(
         [[[row[0, 1] + row[1, 2], row[3, 3]], [row[4, 0], row[5, 1]]], [[other[1, 1] + other[2, 2], NAN], [NAN, NAN]]]
     )
-    torch.testing.assert_close(found, expected.double(), equal_nan=True)
+    torch.testing.assert_close(result, expected.double(), equal_nan=True)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -69,7 +69,7 @@ def torch_stepped(parameter: Tensor, gradients: list[Tensor]) -> Tensor:
 def test_each_matrix_of_each_parameter_steps_as_torch_steps_it() -> None:
     """torch's works in bfloat16 only; two paths through its products differ by a rounding of an update, 2^-8."""
     parameters = [noise(*shape, seed=9) for shape in SHAPES]
-    for found, parameter in zip(stepped(parameters, 3, torch.bfloat16), parameters, strict=True):
+    for result, parameter in zip(stepped(parameters, 3, torch.bfloat16), parameters, strict=True):
         gradients = [noise(*parameter.shape, seed=step) for step in range(3)]
         matrices = parameter.shape[0] if parameter.dim() == 3 else None
         if matrices is None:
@@ -77,7 +77,7 @@ def test_each_matrix_of_each_parameter_steps_as_torch_steps_it() -> None:
         else:
             expected = torch.stack([torch_stepped(parameter[e], [g[e] for g in gradients]) for e in range(matrices)])
         moved = (expected - parameter).abs().max()
-        torch.testing.assert_close(found, expected, rtol=0, atol=float(moved) * 2**-6)
+        torch.testing.assert_close(result, expected, rtol=0, atol=float(moved) * 2**-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 24, 40), (2, 40, 24), (1, 32, 32)])
@@ -165,8 +165,8 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest() -> None:
     assert by_muon == {name for name in in_layers if name.removesuffix(".weight").rsplit(".", 1)[-1] in ours}
     assert len(by_muon) == 2 * (4 + 3 + 3)
     for parameter, name in names.items():
-        kept = next(state for p, state in optimizer.state.items() if id(p) == parameter)
-        assert set(kept) - {"step"} == ({"momentum_buffer"} if name in by_muon else set(MOMENTS))
+        remaining = next(state for p, state in optimizer.state.items() if id(p) == parameter)
+        assert set(remaining) - {"step"} == ({"momentum_buffer"} if name in by_muon else set(MOMENTS))
 
 
 def test_adamw_steps_every_parameter_as_torch_does() -> None:

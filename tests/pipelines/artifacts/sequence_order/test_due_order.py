@@ -19,16 +19,16 @@ def walked(budgets: list[int], initial: list[int]) -> np.ndarray:
 
 def by_definition(budgets: list[int]) -> list[int]:
     """The rule as defined, position by position, for phases without drift."""
-    total, taken, chosen = sum(budgets), [0] * len(budgets), []
+    total, taken, selected = sum(budgets), [0] * len(budgets), []
     for position in range(total):
         due = {
             corpus: (-(-total * (taken[corpus] + 1) // budget), corpus)
             for corpus, budget in enumerate(budgets)
             if budget * (position + 1) > total * taken[corpus]
         }
-        chosen.append(min(due, key=due.__getitem__))
-        taken[chosen[-1]] += 1
-    return chosen
+        selected.append(min(due, key=due.__getitem__))
+        taken[selected[-1]] += 1
+    return selected
 
 
 @st.composite
@@ -51,12 +51,12 @@ def test_the_order_is_that_of_the_definition(budgets: list[int]) -> None:
 
 @settings(max_examples=40)
 @given(drifts())
-def test_every_prefix_is_less_than_one_sequence_from_the_integral_of_the_rates(found: tuple) -> None:
-    budgets, initial = found
+def test_every_prefix_is_less_than_one_sequence_from_the_integral_of_the_rates(result: tuple) -> None:
+    budgets, initial = result
     total = sum(budgets)
-    chosen = walked(budgets, initial)
+    selected = walked(budgets, initial)
     for corpus, (budget, first) in enumerate(zip(budgets, initial, strict=True)):
-        taken = np.cumsum(chosen == corpus).tolist()
+        taken = np.cumsum(selected == corpus).tolist()
         last = 2 * budget - first
         for prefix in range(1, total + 1):
             # the trapezium between the rate at the start and the rate at the prefix
@@ -75,24 +75,24 @@ def test_mixture_that_defeats_most_behind_stays_fair() -> None:
 
 @settings(max_examples=50)
 @given(drifts(), st.data())
-def test_entering_anywhere_gives_what_walking_gives(found: tuple, data: st.DataObject) -> None:
-    budgets, initial = found
-    chosen, before = earliest_due(budgets, initial, [0] * len(budgets), 0, sum(budgets))
+def test_entering_anywhere_gives_what_walking_gives(result: tuple, data: st.DataObject) -> None:
+    budgets, initial = result
+    selected, before = earliest_due(budgets, initial, [0] * len(budgets), 0, sum(budgets))
     start = data.draw(st.integers(0, sum(budgets)))
     assume(start < sum(budgets))
-    counts = [int((chosen[:start] == corpus).sum()) for corpus in range(len(budgets))]
+    counts = [int((selected[:start] == corpus).sum()) for corpus in range(len(budgets))]
     late_chosen, late_before = earliest_due(budgets, initial, counts, start, sum(budgets) - start)
-    np.testing.assert_array_equal(late_chosen, chosen[start:])
+    np.testing.assert_array_equal(late_chosen, selected[start:])
     np.testing.assert_array_equal(late_before, before[start:])
 
 
 @settings(max_examples=30)
 @given(drifts())
-def test_each_sequence_stands_in_its_window(found: tuple) -> None:
-    budgets, initial = found
-    chosen = walked(budgets, initial)
+def test_each_sequence_stands_in_its_window(result: tuple) -> None:
+    budgets, initial = result
+    selected = walked(budgets, initial)
     for corpus, (budget, first) in enumerate(zip(budgets, initial, strict=True)):
-        for number, position in enumerate(np.flatnonzero(chosen == corpus).tolist()):
+        for number, position in enumerate(np.flatnonzero(selected == corpus).tolist()):
             earliest, latest = window_of(budget, first, sum(budgets), number)
             assert earliest <= position <= latest
 
@@ -111,12 +111,12 @@ def test_the_seek_table_leads_to_every_position(small_blocks: None, budgets: lis
     total, whole = sum(budgets), walked(budgets, initial)
     order = DueOrder(budgets, initial, seek_table(budgets, initial))
     for start in (0, 1, 15, 16, 17, 50, total - 3, total):
-        chosen, before = order.window(start, total - start)
-        np.testing.assert_array_equal(chosen, whole[start:])
-        assert all(before[i] == (whole[: start + i] == chosen[i]).sum() for i in range(0, total - start, 7))
+        selected, before = order.window(start, total - start)
+        np.testing.assert_array_equal(selected, whole[start:])
+        assert all(before[i] == (whole[: start + i] == selected[i]).sum() for i in range(0, total - start, 7))
     for corpus, budget in enumerate(budgets):
-        places = np.flatnonzero(whole == corpus)
-        assert [order.position_of(corpus, number) for number in range(budget)] == places.tolist()
+        locations = np.flatnonzero(whole == corpus)
+        assert [order.position_of(corpus, number) for number in range(budget)] == locations.tolist()
 
 
 def test_budgets_with_a_common_divisor_need_the_table_of_one_cycle_only() -> None:

@@ -46,5 +46,5 @@ def test_many_rows_at_once_equal_single_rows(tmp_path: Path, dtypes: tuple[str, 
     for row, (source, sequence) in enumerate(zip(which, sequences.tolist(), strict=True)):
         ids, segments = corpora[source].ids(sequence), corpora[source].segments(sequence)
         positions, targets = positions_and_targets(ids, segments)
-        for found, wanted in zip(rows, (ids[:-1], positions, segments[:-1], targets), strict=True):
-            np.testing.assert_array_equal(found[row], wanted)
+        for result, expected in zip(rows, (ids[:-1], positions, segments[:-1], targets), strict=True):
+            np.testing.assert_array_equal(result[row], expected)

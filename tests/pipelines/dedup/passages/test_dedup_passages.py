@@ -46,10 +46,10 @@ def cut_words(texts: Sequence[str], section: DedupSection) -> list[set[int]]:
         for line in words_by_line(text):
             if len(line) >= 3:
                 documents[" ".join(word[0] for word in line)].append((number, {word.start() for word in line}))
-    for places in documents.values():
-        if len({number for number, _ in places}) > section.max_line_documents:
-            for number, starts in places:
-                cut[number] |= starts if number != places[0][0] else set()
+    for locations in documents.values():
+        if len({number for number, _ in locations}) > section.max_line_documents:
+            for number, starts in locations:
+                cut[number] |= starts if number != locations[0][0] else set()
     first: dict[str, tuple[int, int]] = {}
     for number, text in enumerate(texts):
         words = [*re.finditer(r"\S+", text)]
@@ -65,12 +65,12 @@ def cut_words(texts: Sequence[str], section: DedupSection) -> list[set[int]]:
 def test_exactly_the_words_of_the_definition_are_cut(deduplicate, seed):
     documents = pages(seed, 14)
     made = deduplicate([documents[:5], [], documents[5:6], documents[6:]], SECTION)
-    found = made.decisions()
-    kept = [each for each in documents if found[each.doc_id]["keep"]]
-    expected = cut_words([each.text for each in kept], SECTION)
+    result = made.decisions()
+    remaining = [each for each in documents if result[each.doc_id]["keep"]]
+    expected = cut_words([each.text for each in remaining], SECTION)
     assert any(expected)
-    for document, starts in zip(kept, expected, strict=True):
-        spans = found[document.doc_id]["passages"]
+    for document, starts in zip(remaining, expected, strict=True):
+        spans = result[document.doc_id]["passages"]
         inside = {
             word.start()
             for word in re.finditer(r"\S+", document.text)
@@ -80,7 +80,7 @@ def test_exactly_the_words_of_the_definition_are_cut(deduplicate, seed):
         assert inside == starts
         left = [word[0] for word in re.finditer(r"\S+", document.text) if word.start() not in starts]
         assert redact(document.text, join_spans([], spans)).split() == left
-        assert all(span["kept_id"] in found and found[span["kept_id"]]["keep"] for span in spans)
+        assert all(span["kept_id"] in result and result[span["kept_id"]]["keep"] for span in spans)
 
 
 def test_evidence_names_the_document_that_keeps_the_text_and_how_many_have_it(deduplicate, texts):

@@ -23,12 +23,12 @@ KILLED_SHARE = 0.3
 @pytest.fixture
 def shards(texts) -> list[list[Document]]:
     draw = random.Random(0)
-    found = [texts.some(n, 60) for n in range(12)]
+    result = [texts.some(n, 60) for n in range(12)]
     for n in range(300):
-        base = draw.choice(found)
+        base = draw.choice(result)
         edits = [base.upper(), texts.edited(base, n, draw.randint(1, 5)), f"{base} and more", paraphrased(base, n)]
-        found.append(draw.choice(edits))
-    documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(found)]
+        result.append(draw.choice(edits))
+    documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(result)]
     draw.shuffle(documents)
     return [documents[start::5] for start in range(5)]
 

@@ -63,13 +63,13 @@ def test_every_document_whose_prompt_another_one_has_is_found_and_no_other(tmp_p
     size = {each: draw.choice([1, 2, 2_000_000_000]) for each in ids}
     rows = [decided(each, heir[each], size[each] if heir[each] is None else max(2, size[each])) for each in ids]
 
-    found = joined([rows[start::5] for start in range(5)], num_ranges, tmp_path).of(
+    result = joined([rows[start::5] for start in range(5)], num_ranges, tmp_path).of(
         pa.chunked_array([[*ids, None, "ab" * 16, ids[3]]])
     )
 
     expected = {row["doc_id"]: row for row in rows if row["cluster_size"] > 1}
-    assert sorted(found["doc_id"].to_pylist()) == sorted(expected)
-    for row in found.to_pylist():
+    assert sorted(result["doc_id"].to_pylist()) == sorted(expected)
+    for row in result.to_pylist():
         assert row["kept_id"] == (expected[row["doc_id"]]["kept_id"] or row["doc_id"])
         assert row["cluster_size"] == expected[row["doc_id"]]["cluster_size"]
 

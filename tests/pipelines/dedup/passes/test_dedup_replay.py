@@ -15,11 +15,11 @@ from tests.kit.stages import committed
 
 def corpus(texts, seed: int = 0, size: int = 25) -> list[Document]:
     """Originals with exact, near and remote copies."""
-    found = []
+    result = []
     for n in range(size):
         base = texts.some((seed, n), 80)
-        found += [base, base.title(), texts.edited(base, n, 1), texts.edited(base, (n, 1), 12)]
-    return [Document(text, f"http://example.org/{n}", f"origin{n % 3}") for n, text in enumerate(found)]
+        result += [base, base.title(), texts.edited(base, n, 1), texts.edited(base, (n, 1), 12)]
+    return [Document(text, f"http://example.org/{n}", f"origin{n % 3}") for n, text in enumerate(result)]
 
 
 def dealt(documents: list[Document], shards: int, seed: int) -> list[list[Document]]:

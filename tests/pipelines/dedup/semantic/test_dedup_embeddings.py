@@ -29,10 +29,10 @@ def made(size: int, width: int = 16, seed: int = 0) -> np.ndarray:
 def test_a_text_is_the_mean_of_the_rows_of_its_known_tokens(static_model):
     words = list(static_model.rows)[:5]
     texts = [" ".join(words), words[0], "none of these", f"none {words[0]}", ""]
-    found = load_model(static_model.folder).embed(texts)
+    result = load_model(static_model.folder).embed(texts)
     expected = np.mean([static_model.rows[word] for word in words], axis=0)
-    assert cosines(found[:1].astype(float), expected[None])[0, 0] > 1 - 1e-6
-    assert not found[2].any() and not found[4].any() and (found[1] == found[3]).all()
+    assert cosines(result[:1].astype(float), expected[None])[0, 0] > 1 - 1e-6
+    assert not result[2].any() and not result[4].any() and (result[1] == result[3]).all()
 
 
 def test_rows_that_tokens_share_and_weights_of_tokens_count(static_model):
@@ -41,10 +41,10 @@ def test_rows_that_tokens_share_and_weights_of_tokens_count(static_model):
     weights = np.linspace(0.1, 2, 97).astype(np.float32)
     save_file({"embeddings": rows, "mapping": mapping, "weights": weights}, static_model.folder / "model.safetensors")
     first, second = list(static_model.rows)[:2]
-    found = load_model(static_model.folder).embed([f"{first} {second}"])
+    result = load_model(static_model.folder).embed([f"{first} {second}"])
     # Ids 1 and 2; id 0 stands for unknown words.
     expected = rows[1].astype(float) * weights[1] + rows[2].astype(float) * weights[2]
-    assert cosines(found.astype(float), expected[None])[0, 0] > 1 - 1e-6
+    assert cosines(result.astype(float), expected[None])[0, 0] > 1 - 1e-6
 
 
 FAULTS = {
@@ -90,8 +90,8 @@ def test_a_model_that_cannot_be_used_is_a_mistake_of_the_recipe(static_model, fa
 @given(st.lists(st.lists(st.integers(-(2**55), 2**55), min_size=5, max_size=5), min_size=1, max_size=5))
 def test_directions_keep_the_angle_of_numbers_of_any_size(rows):
     sums = np.array(rows, np.int64)
-    found = directions(sums)
-    for vector, row in zip(found.astype(float), sums.astype(float), strict=True):
+    result = directions(sums)
+    for vector, row in zip(result.astype(float), sums.astype(float), strict=True):
         if row.any():
             assert abs(np.linalg.norm(vector) - 4000) < 2
             assert vector @ row / np.linalg.norm(vector) / np.linalg.norm(row) > 1 - 1e-6

@@ -51,30 +51,30 @@ def test_a_paraphrase_is_removed_for_the_better_document_with_the_cosine_as_evid
 def test_it_is_what_two_rounds_by_hand_leave(deduplicate, texts, static_model, oracle, seed):
     """The oracle ranks by length and id, and removes what a kept one is near to: in words first, then in meaning."""
     draw = random.Random(seed)
-    found = [texts.some((seed, n), draw.choice([3, 6, 30])) for n in range(20)]
+    result = [texts.some((seed, n), draw.choice([3, 6, 30])) for n in range(20)]
     for n in range(60):
-        words = draw.choice(found[:20]).split()
-        for place in draw.sample(range(len(words)), draw.randint(0, len(words))):
-            words[place] = f"{words[place]}s" if draw.random() < 0.9 else texts.some((seed, n, place), 1)
-        found.append(" ".join(words))
-    documents = notes(*found)
+        words = draw.choice(result[:20]).split()
+        for location in draw.sample(range(len(words)), draw.randint(0, len(words))):
+            words[location] = f"{words[location]}s" if draw.random() < 0.9 else texts.some((seed, n, location), 1)
+        result.append(" ".join(words))
+    documents = notes(*result)
     ranked = sorted(documents, key=lambda each: (-len(each.text.encode()), each.doc_id))
     sets = {each.doc_id: oracle.shingles(each.text, 5) for each in documents}
-    kept = without_near(ranked, lambda a, b: oracle.jaccard(sets[a.doc_id], sets[b.doc_id]) >= 0.8)
-    kept = without_near(kept, lambda a, b: static_model.cosine(a.text, b.text) >= 0.97)
+    remaining = without_near(ranked, lambda a, b: oracle.jaccard(sets[a.doc_id], sets[b.doc_id]) >= 0.8)
+    remaining = without_near(remaining, lambda a, b: static_model.cosine(a.text, b.text) >= 0.97)
 
     for shards in (1, 3):
         made = deduplicate([documents[start::shards] for start in range(shards)], SECTION)
-        assert made.kept() == {each.doc_id for each in kept}
+        assert made.kept() == {each.doc_id for each in remaining}
     assert made.metrics["data/dropped_semantic_duplicate"] > 5
 
 
 def without_near(ranked: list[Document], is_near) -> list[Document]:
-    kept: list[Document] = []
+    remaining: list[Document] = []
     for document in ranked:
-        if not any(is_near(document, each) for each in kept):
-            kept.append(document)
-    return kept
+        if not any(is_near(document, each) for each in remaining):
+            remaining.append(document)
+    return remaining
 
 
 def test_what_a_removed_one_stood_for_moves_to_the_one_that_stays(deduplicate, texts, static_model):
@@ -113,8 +113,8 @@ def test_first_prompts_and_passages_go_with_it(deduplicate, texts, static_model)
 
     reasons = sorted(row["reason"] for row in made.decisions().values())
     assert reasons == ["", "", "first_prompt", "semantic_duplicate"]
-    kept = {name: sum(len(np.load(file)) for file in made.path.glob(f"{name}/*.records.npy")) for name in INDEXES}
-    assert kept == dict.fromkeys(INDEXES, 2)
+    remaining = {name: sum(len(np.load(file)) for file in made.path.glob(f"{name}/*.records.npy")) for name in INDEXES}
+    assert remaining == dict.fromkeys(INDEXES, 2)
     assert all("passages" in row for row in made.decisions().values())
 
 

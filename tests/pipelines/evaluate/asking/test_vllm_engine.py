@@ -125,16 +125,16 @@ def asked(respondent: Any, requests: Sequence[Request], folder: Path) -> list[An
 
 def test_answers_are_those_of_our_own_engine(llama: Path, vllm: ModuleType, tmp_path: Path) -> None:
     respondent = VllmRespondent(ModelSource(llama))
-    found = asked(respondent, REQUESTS, tmp_path)
+    result = asked(respondent, REQUESTS, tmp_path)
     context = StageContext("evaluate[llama]", tmp_path, tmp_path, lambda _: None)
     with Journal(tmp_path / "ours.jsonl") as journal:
         (expected,) = answer([REQUESTS], ModelSource(llama), journal, context)
-    for ours, theirs in zip(expected[2:], found[2:], strict=True):
+    for ours, theirs in zip(expected[2:], result[2:], strict=True):
         assert isinstance(ours, Likelihood) and isinstance(theirs, Likelihood)
         assert theirs.log_probability == pytest.approx(ours.log_probability, rel=1e-4)
         assert theirs[1:] == ours[1:]
-    assert isinstance(found[0], Text) and found[0] == expected[0]
-    assert isinstance(found[1], Text) and found[1].num_truncated > 0
+    assert isinstance(result[0], Text) and result[0] == expected[0]
+    assert isinstance(result[1], Text) and result[1].num_truncated > 0
     assert (respondent.engine, respondent.seconds.keys()) == ("vLLM 0.0.test", set(REQUESTS))
 
 

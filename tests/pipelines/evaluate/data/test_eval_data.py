@@ -91,19 +91,19 @@ def wheel(requirement: str, folder: Path) -> Path:
 def test_everything_arrives_as_pinned_and_a_second_fetch_asks_nobody(
     pinned: None, server: WebServer, tmp_path: Path
 ) -> None:
-    told: list[str] = []
-    by_hand = fetch(tmp_path, report=told.append, github=server.url, wheel=wheel)
+    reported: list[str] = []
+    by_hand = fetch(tmp_path, report=reported.append, github=server.url, wheel=wheel)
     assert [item.file for item in by_hand] == ["race/test.jsonl"]
     for name in PINNED.keys() - {"race/test.jsonl"}:
         assert content_digest(checked(tmp_path, name)) == PINNED[name].sha256
     assert read_rows(tmp_path, "plain/test.jsonl") == ROWS
     assert read_rows(tmp_path, "asked/test.jsonl.gz") == [ANSWERED]
-    assert "package==1: downloading" in told
+    assert "package==1: downloading" in reported
 
     def nobody(*_: object) -> Path:
         raise AssertionError("asked again")
 
-    fetch(tmp_path, report=told.append, github="http://127.0.0.1:9", wheel=nobody)
+    fetch(tmp_path, report=reported.append, github="http://127.0.0.1:9", wheel=nobody)
 
 
 def test_another_content_is_refused_and_nothing_is_kept(pinned: None, server: WebServer, tmp_path: Path) -> None:

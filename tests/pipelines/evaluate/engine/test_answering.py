@@ -58,10 +58,10 @@ def test_answers_are_the_same_for_every_size_of_batch(ask: Any, batches: list[in
     assert batches == [12, 12]
     for size in (1, 16, 64):
         assert ask(f"by {size}", tokens_per_batch=size) == expected
-    kept = [sorted(file.read_text().splitlines()) for file in tmp_path.glob("*.jsonl")]
-    assert len({tuple(line for line in lines if not line.startswith('["seconds/')) for lines in kept}) == 1
-    assert [len(found) for found in expected] == [3] * 13
-    assert all(isinstance(found[1], Text) for found in expected)
+    remaining = [sorted(file.read_text().splitlines()) for file in tmp_path.glob("*.jsonl")]
+    assert len({tuple(line for line in lines if not line.startswith('["seconds/')) for lines in remaining}) == 1
+    assert [len(result) for result in expected] == [3] * 13
+    assert all(isinstance(result[1], Text) for result in expected)
     assert expected[12] == expected[3]
 
 
@@ -72,13 +72,13 @@ def test_every_question_has_the_tokens_and_the_time_of_its_answers(
     seconds: dict[Request, float] = {}
     context = StageContext("evaluate[1]", tmp_path, tmp_path, lambda _: None)
     with Journal(tmp_path / "journal.jsonl") as journal:
-        found = answer(QUESTIONS, our_model, journal, context, Execution(batched=batched), seconds)
+        result = answer(QUESTIONS, our_model, journal, context, Execution(batched=batched), seconds)
     with Journal(tmp_path / "journal.jsonl") as journal:
         resumed: dict[Request, float] = {}
         answer(QUESTIONS, our_model, journal, context, Execution(batched=batched), resumed)
     assert seconds.keys() == {unit[0] for question in QUESTIONS for unit in units(question)}
     assert all(value > 0 for value in seconds.values()) and resumed == seconds
-    for question, answers in zip(QUESTIONS, found, strict=True):
+    for question, answers in zip(QUESTIONS, result, strict=True):
         for request, each in zip(question, answers, strict=True):
             longest = request.max_new_tokens if isinstance(request, Generation) else len(request.continuation)
             assert each.num_tokens is not None and 0 < each.num_tokens <= longest

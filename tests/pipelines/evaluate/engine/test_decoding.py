@@ -37,9 +37,9 @@ def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:
 def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: TextModel, batched: bool) -> None:
     requests = [request for request in REQUESTS if not request.temperature]
     assert len(model.codec.encode(requests[-1].prompt)) > BLOCK
-    for request, found in zip(requests, TextGenerator(model, batched=batched).write(requests), strict=True):
+    for request, result in zip(requests, TextGenerator(model, batched=batched).write(requests), strict=True):
         ids = continued(weights, model.codec.encode(request.prompt), request.max_new_tokens)
-        assert found == (model.codec.decode(ids), "length", 0, request.max_new_tokens)
+        assert result == (model.codec.decode(ids), "length", 0, request.max_new_tokens)
 
 
 def test_no_answer_depends_on_company_or_order(model: TextModel) -> None:
@@ -87,17 +87,17 @@ def test_prompt_too_long_loses_its_beginning_and_is_counted(model: TextModel, we
     prompt = LONG * 3
     ids = model.codec.encode(prompt)
     room = model.max_positions - 5
-    (found,) = TextGenerator(model).write([Generation(prompt, (), 5)])
-    assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room, 5)
+    (result,) = TextGenerator(model).write([Generation(prompt, (), 5)])
+    assert result == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room, 5)
     # Half of the positions is room enough, and an answer ends when there are no more positions.
-    (found,) = TextGenerator(model).write([Generation(prompt, (), 10**6)])
-    assert found.num_truncated == len(ids) - model.max_positions // 2
-    assert (found.finish, found.num_tokens) == ("length", model.max_positions - model.max_positions // 2)
+    (result,) = TextGenerator(model).write([Generation(prompt, (), 10**6)])
+    assert result.num_truncated == len(ids) - model.max_positions // 2
+    assert (result.finish, result.num_tokens) == ("length", model.max_positions - model.max_positions // 2)
 
 
 def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: TextModel) -> None:
-    (found,) = TextGenerator(model).write([Generation("", (), 3)])
-    assert found.text == model.codec.decode(continued(weights, [model.codec.prefix_id], 3))
+    (result,) = TextGenerator(model).write([Generation("", (), 3)])
+    assert result.text == model.codec.decode(continued(weights, [model.codec.prefix_id], 3))
     with pytest.raises(ValueError, match="a stop is empty"):
         TextGenerator(model).write([Generation("Row", ("x", ""), 3)])
 

@@ -109,8 +109,8 @@ def test_log_likelihoods_equal_the_harness_s_own(
     context = StageContext("evaluate[1]", tmp_path, tmp_path, lambda event: None)
     questions = [[LogLikelihood(*pair) for pair in PAIRS[start : start + 3]] for start in range(0, len(PAIRS), 3)]
     with Journal(tmp_path / "items.jsonl") as journal:
-        found = answer(questions, ModelSource(folder), journal, context, Execution(batched=batched))
-    flat = [scored for question in found for scored in question]
+        result = answer(questions, ModelSource(folder), journal, context, Execution(batched=batched))
+    flat = [scored for question in result for scored in question]
     for (probability, is_greedy), ours, pair in zip(expected, flat, PAIRS, strict=True):
         assert ours.log_probability == pytest.approx(probability, rel=1e-6, abs=1e-5), pair
         assert ours.is_greedy == is_greedy
@@ -128,8 +128,8 @@ def test_generated_text_equals_the_harness_s_own(name: str, request: pytest.Fixt
     context = StageContext("evaluate[1]", tmp_path, tmp_path, lambda event: None)
     with Journal(tmp_path / "items.jsonl") as journal:
         questions = [[Generation(prompt, ("\n", "zz"), 24)] for prompt in prompts]
-        found = answer(questions, ModelSource(folder), journal, context)
-    assert [text for ((text, _, _),) in found] == expected
+        result = answer(questions, ModelSource(folder), journal, context)
+    assert [text for ((text, _, _),) in result] == expected
 
 
 def test_answers_side_by_side_are_those_of_each_alone(llama: Path) -> None:
@@ -179,7 +179,7 @@ def test_harness_runs_a_task_of_its_own_on_our_model(llama: Path, our_model: Mod
 
     def evaluate(model: Any) -> dict[str, Any]:
         manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-        found = lm_eval.simple_evaluate(
+        result = lm_eval.simple_evaluate(
             model,
             tasks=list(tasks),
             task_manager=manager,
@@ -187,7 +187,7 @@ def test_harness_runs_a_task_of_its_own_on_our_model(llama: Path, our_model: Mod
             bootstrap_iters=0,
             log_samples=True,
         )
-        return {name: [sample["filtered_resps"] for sample in found["samples"][name]] for name in tasks}
+        return {name: [sample["filtered_resps"] for sample in result["samples"][name]] for name in tasks}
 
     context = StageContext("evaluate[1]", tmp_path, tmp_path, lambda event: None)
     with Journal(tmp_path / "items.jsonl") as journal:

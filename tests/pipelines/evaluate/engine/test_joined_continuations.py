@@ -91,18 +91,18 @@ class Choice:
         return self.asked
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Likelihood]]) -> list[Verdict]:
-        right = [float(given[0] == max(given)) for given in answers]
+        right = [float(provided[0] == max(provided)) for provided in answers]
         return [Verdict({"acc": Share(part, 1.0)}, "", "correct" if part else "wrong") for part in right]
 
 
 def test_an_item_without_ids_is_left_out_and_the_others_are_scored(tmp_path) -> None:
     def ask(questions: Sequence[Sequence[LogLikelihood]]) -> list[list[Likelihood]]:
-        known = {
+        existing = {
             " yes": Likelihood(-1.0, True, 0),
             " b": Likelihood(-2.0, False, 0, "alone"),
             "": Likelihood(-float("inf"), False, 0, "not"),
         }
-        return [[known[request.continuation] for request in question] for question in questions]
+        return [[existing[request.continuation] for request in question] for question in questions]
 
     def items(name: str, *endings: tuple[str, ...]) -> list[Item]:
         return [
@@ -113,10 +113,12 @@ def test_an_item_without_ids_is_left_out_and_the_others_are_scored(tmp_path) -> 
     mixed = items("mixed", (" yes", " b"), (" yes", ""), (" b", " yes"))
     whole = items("whole", (" yes", " b"))
     empty = items("empty", ("", " yes"))
-    chosen = [(Choice(found[0].item_id.partition("/")[0]), found) for found in (mixed, whole, empty)]
+    selected = [(Choice(result[0].item_id.partition("/")[0]), result) for result in (mixed, whole, empty)]
     context = StageContext("evaluate", tmp_path, tmp_path, lambda event: None)
     with Journal(tmp_path / "items.jsonl") as journal:
-        results = evaluate(chosen, ask([item.requests for _, found in chosen for item in found]), journal, context)
+        results = evaluate(
+            selected, ask([item.requests for _, result in selected for item in result]), journal, context
+        )
     assert {result.name: [item.item_id for item in result.items] for result in results} == {
         "mixed": ["mixed/0", "mixed/2"],
         "whole": ["whole/0"],

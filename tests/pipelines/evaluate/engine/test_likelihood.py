@@ -32,9 +32,9 @@ def full_pass(weights: ArcticModel, ids: list[int]) -> torch.Tensor:
 def alone(weights: ArcticModel, context: list[int], continuation: list[int]) -> tuple[float, bool]:
     """Log-probability, summed in float64, and whether it is greedy."""
     scored = full_pass(weights, (context + continuation)[:-1])[-len(continuation) :]
-    wanted = torch.tensor(continuation)
-    probability = scored.log_softmax(-1)[range(len(wanted)), wanted].sum().item()
-    return probability, bool((scored.argmax(-1) == wanted).all())
+    expected = torch.tensor(continuation)
+    probability = scored.log_softmax(-1)[range(len(expected)), expected].sum().item()
+    return probability, bool((scored.argmax(-1) == expected).all())
 
 
 def encoded(model: TextModel, request: LogLikelihood) -> tuple[list[int], list[int]]:
@@ -50,8 +50,8 @@ def encoded(model: TextModel, request: LogLikelihood) -> tuple[list[int], list[i
 @pytest.mark.parametrize("batched", [False, True])
 def test_each_equals_a_full_pass_of_its_own(weights: ArcticModel, model: TextModel, batched: bool) -> None:
     answers = LikelihoodScorer(model, batched=batched).score(QUESTIONS)
-    for question, found in zip(QUESTIONS, answers, strict=True):
-        for request, answer in zip(question, found, strict=True):
+    for question, result in zip(QUESTIONS, answers, strict=True):
+        for request, answer in zip(question, result, strict=True):
             probability, is_greedy = alone(weights, *encoded(model, request))
             assert answer.log_probability == pytest.approx(probability, rel=1e-5, abs=1e-5), request
             assert (answer.is_greedy, answer.num_truncated) == (is_greedy, 0)
@@ -130,9 +130,9 @@ def test_continuation_longer_than_the_positions_is_scored_window_by_window(
 
 
 def test_windows_predict_every_id_once_after_as_much_as_fits() -> None:
-    found, lost = windows([9], list(range(7)), 3)
-    assert [window.ids for window in found] == [[9, 0, 1, 2], [2, 3, 4, 5], [3, 4, 5, 6]]
-    assert [window.num_scored for window in found] == [3, 3, 1]
+    result, lost = windows([9], list(range(7)), 3)
+    assert [window.ids for window in result] == [[9, 0, 1, 2], [2, 3, 4, 5], [3, 4, 5, 6]]
+    assert [window.num_scored for window in result] == [3, 3, 1]
     assert lost == 0
     assert windows([5, 6, 7], [1], 3) == ([([5, 6, 7, 1], 1)], 0)
     assert windows([4, 5, 6, 7], [1], 3) == ([([5, 6, 7, 1], 1)], 1)
@@ -142,10 +142,10 @@ def test_windows_predict_every_id_once_after_as_much_as_fits() -> None:
 def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: TextModel, batched: bool) -> None:
     whole, empty = LogLikelihood("Row 1:", " x"), LogLikelihood("Row 1:", "")
     ((expected,),) = LikelihoodScorer(model).score([[whole]])
-    found = LikelihoodScorer(model, batched=batched).score([[empty], [empty, whole], [whole]])
-    assert [answer.encoded for question in found for answer in question] == ["not", "not", "together", "together"]
-    assert found[0] == [Likelihood(-math.inf, False, 0, "not", 0)]
-    assert [found[1][1].log_probability, found[2][0].log_probability] == [
+    result = LikelihoodScorer(model, batched=batched).score([[empty], [empty, whole], [whole]])
+    assert [answer.encoded for question in result for answer in question] == ["not", "not", "together", "together"]
+    assert result[0] == [Likelihood(-math.inf, False, 0, "not", 0)]
+    assert [result[1][1].log_probability, result[2][0].log_probability] == [
         pytest.approx(expected.log_probability, rel=1e-5)
     ] * 2
 

@@ -18,20 +18,22 @@ def result(task: str) -> TaskResult:
     items = [Item(f"{task}/{number}", (), "text", cluster="abc"[number % 3]) for number in range(8)]
     verdicts = [
         Verdict(
-            {measure: Share(float((number + place) % 3 == 0), 1.0) for place, measure in enumerate(measures)}, "", ""
+            {measure: Share(float((number + location) % 3 == 0), 1.0) for location, measure in enumerate(measures)},
+            "",
+            "",
         )
         for number in range(8)
     ]
     return TaskResult(task, measures[0], "", items, verdicts, [[] for _ in items])
 
 
-def without(found: TaskResult, item_ids: set[str]) -> TaskResult:
-    kept = [number for number, item in enumerate(found.items) if item.item_id not in item_ids]
-    return replace(found, items=[found.items[n] for n in kept], verdicts=[found.verdicts[n] for n in kept])
+def without(actual: TaskResult, item_ids: set[str]) -> TaskResult:
+    remaining = [number for number, item in enumerate(actual.items) if item.item_id not in item_ids]
+    return replace(actual, items=[actual.items[n] for n in remaining], verdicts=[actual.verdicts[n] for n in remaining])
 
 
-def clean(found: Mapping[str, Score]) -> dict[str, Score]:
-    return {name.removesuffix("/clean"): score for name, score in found.items() if name.endswith("/clean")}
+def clean(actual: Mapping[str, Score]) -> dict[str, Score]:
+    return {name.removesuffix("/clean"): score for name, score in actual.items() if name.endswith("/clean")}
 
 
 RESULTS = [result(task) for task in TASKS]
@@ -39,14 +41,16 @@ RESULTS = [result(task) for task in TASKS]
 
 def test_clean_scores_are_those_of_the_clean_items_alone_where_there_are_others() -> None:
     leaked = {item_id for _, item_id in LEAKED}
-    alone = scores([without(found, leaked) for found in RESULTS], {})
-    found = clean(scores(RESULTS, LEAKED))
-    assert found == {name: alone[name] for name in ("spider/execution_accuracy", "piqa/acc", "enterprise_intelligence")}
+    alone = scores([without(outcome, leaked) for outcome in RESULTS], {})
+    actual = clean(scores(RESULTS, LEAKED))
+    assert actual == {
+        name: alone[name] for name in ("spider/execution_accuracy", "piqa/acc", "enterprise_intelligence")
+    }
 
 
 def test_what_is_measured_on_all_items_does_not_change() -> None:
-    found = scores(RESULTS, LEAKED)
-    assert {name: score for name, score in found.items() if not name.endswith("/clean")} == scores(RESULTS, {})
+    actual = scores(RESULTS, LEAKED)
+    assert {name: score for name, score in actual.items() if not name.endswith("/clean")} == scores(RESULTS, {})
 
 
 def test_of_a_task_without_a_clean_item_there_is_no_clean_score_and_no_clean_mean() -> None:

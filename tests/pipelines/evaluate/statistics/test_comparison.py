@@ -25,8 +25,8 @@ def test_mcnemar_is_the_binomial_test_of_the_items_that_changed(seed: int) -> No
 
 def test_no_change_is_noise_and_bits_know_no_mcnemar() -> None:
     same = answers(np.arange(20) % 2 == 0)
-    found = difference(same, same, [""] * 20)
-    assert (found.value, found.p_value, found.mcnemar, found.is_noise) == (0.0, 1.0, 1.0, True)
+    result = difference(same, same, [""] * 20)
+    assert (result.value, result.p_value, result.mcnemar, result.is_noise) == (0.0, 1.0, 1.0, True)
     bits = [Share(3.0, 2.0), Share(5.0, 4.0)]
     assert mcnemar(bits, bits) is None
 
@@ -37,8 +37,8 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     for _ in range(1000):
         hard = draw.random(60)
         before, after = draw.random(60) < 0.3 + 0.4 * hard, draw.random(60) < 0.4 + 0.4 * hard
-        found = difference(answers(before), answers(after), [""] * 60)
-        hits += found.low <= 0.1 <= found.high
+        result = difference(answers(before), answers(after), [""] * 60)
+        hits += result.low <= 0.1 <= result.high
     assert 0.93 <= hits / 1000 <= 0.98
 
 
@@ -54,9 +54,9 @@ def test_equal_checkpoints_differ_by_more_than_noise_in_one_of_twenty_pairs(n: i
             [Share(size * rate, size) for size, rate in zip(sizes, rates + 0.05 * draw.standard_normal(n), strict=True)]
             for _ in range(2)
         )
-        found = difference(before, after, [""] * n)
-        alarms += not found.is_noise
-        hits += found.low is not None and found.high is not None and found.low <= 0 <= found.high
+        result = difference(before, after, [""] * n)
+        alarms += not result.is_noise
+        hits += result.low is not None and result.high is not None and result.low <= 0 <= result.high
     assert alarms <= 70
     assert hits >= 930 if n >= MIN_UNITS else hits == 0
 
@@ -64,13 +64,13 @@ def test_equal_checkpoints_differ_by_more_than_noise_in_one_of_twenty_pairs(n: i
 def test_an_equal_size_difference_is_students_paired_test() -> None:
     draw = np.random.default_rng(5)
     before, after = draw.normal(2.0, 0.5, 12), draw.normal(1.8, 0.5, 12)
-    found = difference([Share(value, 1.0) for value in before], [Share(value, 1.0) for value in after], [""] * 12)
+    result = difference([Share(value, 1.0) for value in before], [Share(value, 1.0) for value in after], [""] * 12)
     from scipy.stats import ttest_rel
 
     expected = ttest_rel(after, before)
-    assert found.p_value == pytest.approx(expected.pvalue)
+    assert result.p_value == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert (result.low, result.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
 def test_pairing_finds_what_two_intervals_would_not() -> None:
@@ -80,9 +80,9 @@ def test_pairing_finds_what_two_intervals_would_not() -> None:
     bits = sizes * draw.uniform(1.0, 4.0, 50)
     before = [Share(b, s) for b, s in zip(bits, sizes, strict=True)]
     after = [Share(b * 0.99, s) for b, s in zip(bits, sizes, strict=True)]
-    found = difference(before, after, [""] * 50)
-    assert found.high < 0
-    assert not found.is_noise
+    result = difference(before, after, [""] * 50)
+    assert result.high < 0
+    assert not result.is_noise
 
 
 def test_items_of_one_cluster_count_as_one_draw() -> None:
@@ -100,6 +100,6 @@ def test_two_documents_prove_nothing_and_seven_that_agree_do() -> None:
     for count, is_noise in ((2, True), (7, False)):
         before = [Share(2.0, 1.0)] * count
         after = [Share(1.0, 1.0)] * count
-        found = difference(before, after, [""] * count)
-        assert found.value == -1.0
-        assert found.is_noise == is_noise
+        result = difference(before, after, [""] * count)
+        assert result.value == -1.0
+        assert result.is_noise == is_noise

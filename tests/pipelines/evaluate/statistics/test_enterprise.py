@@ -33,10 +33,10 @@ def test_it_is_the_published_formula() -> None:
         PROMPT: [Share(52.4, 100)],
         INSTRUCTION: [Share(52.4, 100)],
     }
-    found = enterprise_intelligence(shares, PLAIN)
-    assert found is not None
-    assert 100 * found.value == pytest.approx(65.2)
-    assert (found.low, found.high) == (None, None), "one unit each"
+    result = enterprise_intelligence(shares, PLAIN)
+    assert result is not None
+    assert 100 * result.value == pytest.approx(65.2)
+    assert (result.low, result.high) == (None, None), "one unit each"
     assert sum(PARTS.values()) == pytest.approx(1.0)
 
 
@@ -59,21 +59,21 @@ def test_its_interval_covers_the_truth_as_often_as_it_says() -> None:
             PROMPT: rights(followed.all(axis=1)),
             INSTRUCTION: [Share(float(row.sum()), 2.0) for row in followed],
         }
-        found = enterprise_intelligence(shares, PLAIN)
-        assert found is not None
+        result = enterprise_intelligence(shares, PLAIN)
+        assert result is not None
         prompt = (0.9**2 + 0.2**2) / 2
         truth = ((0.3 + 0.4) / 2 + 0.6 + (prompt + 0.55) / 2) / 3
-        hits += found.low <= truth <= found.high
+        hits += result.low <= truth <= result.high
     assert 0.9 < hits / 200 < 0.99
 
 
 def test_bits_per_byte_count_code_sql_and_maths_once_each() -> None:
     bits = {"humaneval_plus": 1.0, "mbpp_plus": 2.0, "spider": 3.0, "gsm8k": 4.0}
     shares = {(task, GOLD): [Share(10 * value, 10.0), Share(20 * value, 20.0)] * 3 for task, value in bits.items()}
-    found = enterprise_bits_per_byte(shares)
-    assert found is not None
-    assert found.value == pytest.approx((1.5 + 3.0 + 4.0) / 3)
-    assert found.low == pytest.approx(found.high)
+    result = enterprise_bits_per_byte(shares)
+    assert result is not None
+    assert result.value == pytest.approx((1.5 + 3.0 + 4.0) / 3)
+    assert result.low == pytest.approx(result.high)
     del shares[("gsm8k", GOLD)]
     assert enterprise_bits_per_byte(shares) is None
 
@@ -95,5 +95,5 @@ def test_variants_give_the_same_mean_as_plain_names() -> None:
     renamed = {(f"{task}-base", measure): values for (task, measure), values in shares.items()}
     assert enterprise_intelligence(renamed, BASE) == enterprise_intelligence(shares, PLAIN)
     gold = {(task, GOLD): [Share(10.0, 10.0)] * 3 for task in ("humaneval_plus-base", "mbpp_plus", "spider", "gsm8k")}
-    found = enterprise_bits_per_byte(gold)
-    assert found is not None and found.value == 1.0
+    result = enterprise_bits_per_byte(gold)
+    assert result is not None and result.value == 1.0

@@ -27,12 +27,12 @@ def test_ratio_interval_covers_the_truth_as_often_as_it_says_or_is_none(n: int, 
     for _ in range(1000):
         sizes = np.exp(7 + spread_of_sizes * rng.standard_normal(n))
         bits = sizes * 1.5 * np.exp(0.3 * rng.standard_normal(n) - 0.045)
-        found = ratio(bits.tolist(), sizes.tolist())
+        result = ratio(bits.tolist(), sizes.tolist())
         if n < MIN_UNITS:
-            assert (found.low, found.high) == (None, None)
+            assert (result.low, result.high) == (None, None)
         else:
-            assert found.low is not None and found.high is not None
-            hits += found.low <= 1.5 <= found.high
+            assert result.low is not None and result.high is not None
+            hits += result.low <= 1.5 <= result.high
     # Three standard deviations of 1,000 draws below 0.945; skewed sizes make it careful, not careless.
     assert n < MIN_UNITS or hits / 1000 >= 0.92
 
@@ -52,17 +52,17 @@ def test_degrees_of_freedom_are_those_of_bell_and_mccaffrey() -> None:
 
 def test_equal_sizes_have_the_interval_of_students_t() -> None:
     values = [1.0, 1.5, 0.8, 2.0, 1.1, 1.7]
-    found = ratio(values, [1.0] * 6)
+    result = ratio(values, [1.0] * 6)
     from scipy import stats
 
     low, high = stats.t.interval(0.95, 5, loc=np.mean(values), scale=stats.sem(values))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert (result.low, result.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_one_document_that_holds_all_the_text_is_worth_one() -> None:
-    found = ratio([2e12, *[1.0] * 9], [1e12, *[1.0] * 9])
-    assert found.low == 0.0
-    assert found.high is not None and found.high > 100
+    result = ratio([2e12, *[1.0] * 9], [1e12, *[1.0] * 9])
+    assert result.low == 0.0
+    assert result.high is not None and result.high > 100
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -104,7 +104,7 @@ def test_intervals_of_clustered_answers_stay_within_0_and_1_and_cover_the_truth_
     for _ in range(1000):
         chances = rng.beta(alpha, beta, num_clusters)
         answers = [Share(float(rng.random() < chance), 1.0) for chance in chances for _ in range(5)]
-        found = score(answers, [f"subject {number // 5}" for number in range(5 * num_clusters)])
-        assert 0.0 <= found.low <= found.value <= found.high <= 1.0
-        hits += found.low <= alpha / (alpha + beta) <= found.high
+        result = score(answers, [f"subject {number // 5}" for number in range(5 * num_clusters)])
+        assert 0.0 <= result.low <= result.value <= result.high <= 1.0
+        hits += result.low <= alpha / (alpha + beta) <= result.high
     assert 0.92 < hits / 1000 < 0.99

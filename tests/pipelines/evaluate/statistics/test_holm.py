@@ -8,12 +8,12 @@ from pipelines.evaluate.statistics.comparison import holm
 
 def rejected(p_values: list[float], level: float) -> set[int]:
     """The procedure as published: the smallest against level / n, the next against level / (n - 1), until one fails."""
-    found: set[int] = set()
+    result: set[int] = set()
     for index in sorted(range(len(p_values)), key=p_values.__getitem__):
-        if p_values[index] > level / (len(p_values) - len(found)):
+        if p_values[index] > level / (len(p_values) - len(result)):
             break
-        found.add(index)
-    return found
+        result.add(index)
+    return result
 
 
 def test_an_adjusted_p_value_is_the_level_at_which_the_procedure_rejects() -> None:

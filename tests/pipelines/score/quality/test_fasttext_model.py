@@ -169,11 +169,11 @@ def test_no_damage_breaks_the_reader(tmp_path, at, piece):
     path = write(tmp_path / "m.bin", *matrices(4))
     path.write_bytes(changed(path.read_bytes(), at, piece))
     try:
-        found = probability(path, "good straße bad")
+        result = probability(path, "good straße bad")
     except ValueError as error:
         assert str(error)
     else:
-        assert 0 <= found <= 1
+        assert 0 <= result <= 1
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_the_probability_is_the_logistic_of_the_mean_weight(tmp_path):
     assert len(used) == 6 + 5 and used.min() >= 0 and used.max() < 1024
     assert used[0] == used[4] and used[6] == used[10]  # "to" and "to be" occur twice
     model = QualityModel(weight, 0.25)
-    expected = 1 / (1 + np.exp(-(0.25 + np.mean([float(weight[place]) for place in used]))))
+    expected = 1 / (1 + np.exp(-(0.25 + np.mean([float(weight[location]) for location in used]))))
     assert model.probability(text) == pytest.approx(expected)
     assert model.probability(Characters("")) == pytest.approx(1 / (1 + np.exp(-0.25)))
 

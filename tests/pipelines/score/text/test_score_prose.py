@@ -74,16 +74,16 @@ def test_a_score_is_what_its_rule_says(text, name, value):
     ],
 )
 def test_c4_keeps_lines_by_their_form(line, sentences):
-    found = score(line)
-    assert found["c4_sentences"] == (sentences or 0)
-    assert found["c4_dropped_lines_fraction"] == (sentences is None)
+    result = score(line)
+    assert result["c4_sentences"] == (sentences or 0)
+    assert result["c4_dropped_lines_fraction"] == (sentences is None)
 
 
 def test_a_text_without_words_scores_nothing():
     for text in ("", " \n\t\n"):
-        found = score(text)
-        assert list(found) == COLUMNS
-        assert set(found.values()) == {0}
+        result = score(text)
+        assert list(result) == COLUMNS
+        assert set(result.values()) == {0}
 
 
 UNSPACED = (
@@ -110,42 +110,42 @@ def is_unspaced(character: str) -> bool:
 
 def units(text: str) -> list[str]:
     """Words between blanks, cut before each letter that is no part of a longer word."""
-    found: list[str] = []
+    result: list[str] = []
     for word in text.split():
-        found.append("")
+        result.append("")
         for character in word:
-            ends = is_unspaced(character) or (character.isalpha() and any(map(is_unspaced, found[-1])))
-            if ends and any(map(str.isalpha, found[-1])):
-                found.append("")
-            found[-1] += character
-    return found
+            ends = is_unspaced(character) or (character.isalpha() and any(map(is_unspaced, result[-1])))
+            if ends and any(map(str.isalpha, result[-1])):
+                result.append("")
+            result[-1] += character
+    return result
 
 
 def test_scripts_without_blanks_are_those_of_their_names():
-    told = (kinds() & (IDEOGRAPH | SYLLABLE)) != 0
+    reported = (kinds() & (IDEOGRAPH | SYLLABLE)) != 0
     named = np.array([is_unspaced(chr(code)) for code in range(0x20000)])
     # Python's names are of another version of Unicode than the blocks: a character without a name there is not a letter
     # either.
-    assert [hex(code) for code in np.flatnonzero(told[:0x20000] != named)] == []
+    assert [hex(code) for code in np.flatnonzero(reported[:0x20000] != named)] == []
 
 
 @settings(max_examples=200, deadline=None)
 @given(texts)
 def test_words_lines_and_paragraphs_are_those_of_python_strings(text):
-    found = layout(Characters(text).codes)
+    result = layout(Characters(text).codes)
     words = units(text)
-    assert found.word_lengths.tolist() == [len(word) for word in words]
-    assert [text[a : a + n] for a, n in zip(found.word_starts, found.word_lengths, strict=True)] == words
-    assert found.word_letters.tolist() == [any(map(str.isalpha, word)) for word in words]
-    assert [words.index(word) for word in words] == _first_same(found.word_keys)
+    assert result.word_lengths.tolist() == [len(word) for word in words]
+    assert [text[a : a + n] for a, n in zip(result.word_starts, result.word_lengths, strict=True)] == words
+    assert result.word_letters.tolist() == [any(map(str.isalpha, word)) for word in words]
+    assert [words.index(word) for word in words] == _first_same(result.word_keys)
     lines = [line for line in text.split("\n") if line.strip()]
-    assert found.line_lengths.tolist() == [len(line) for line in lines]
-    assert [lines.index(line) for line in lines] == _first_same(found.line_keys)
-    assert found.line_bullet.tolist() == [line.strip().startswith(tuple("•‣◦▪●○*-–·")) for line in lines]
-    assert found.line_ellipsis.tolist() == [line.strip().endswith(("...", "…")) for line in lines]
+    assert result.line_lengths.tolist() == [len(line) for line in lines]
+    assert [lines.index(line) for line in lines] == _first_same(result.line_keys)
+    assert result.line_bullet.tolist() == [line.strip().startswith(tuple("•‣◦▪●○*-–·")) for line in lines]
+    assert result.line_ellipsis.tolist() == [line.strip().endswith(("...", "…")) for line in lines]
     paragraphs = re.split(r"\n{2,}", text.strip())
-    assert found.paragraph_lengths.tolist() == [len(paragraph) for paragraph in paragraphs]
-    assert [paragraphs.index(paragraph) for paragraph in paragraphs] == _first_same(found.paragraph_keys)
+    assert result.paragraph_lengths.tolist() == [len(paragraph) for paragraph in paragraphs]
+    assert [paragraphs.index(paragraph) for paragraph in paragraphs] == _first_same(result.paragraph_keys)
 
 
 @settings(max_examples=200, deadline=None)
@@ -164,8 +164,8 @@ def test_folded_words_are_runs_of_letters_digits_and_underscores(text):
 @example(["ก", "ขา"] * 20, 3)
 def test_repeated_ngrams_are_found_as_by_looking_at_all(words, letters_per_word):
     blank = " " if letters_per_word == 1 else ""
-    found = layout(Characters(blank.join(words)).codes)
-    top, duplicate = ngram_characters(found.word_keys, found.word_lengths, letters_per_word)
+    result = layout(Characters(blank.join(words)).codes)
+    top, duplicate = ngram_characters(result.word_keys, result.word_lengths, letters_per_word)
     words = units(blank.join(words))
     for n, characters in zip((n * letters_per_word for n in TOP_NGRAMS), top, strict=True):
         runs = [blank.join(words[start : start + n]) for start in range(len(words) - n + 1)]

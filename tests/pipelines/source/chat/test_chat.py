@@ -131,8 +131,8 @@ def test_a_named_shape_does_not_look_at_other_fields() -> None:
 def test_redactions_reach_the_turns_that_they_lie_in() -> None:
     chat = Conversation((Turn("user", "Mail ann@x.org"), Turn("assistant", "Sent to ann@x.org.")), "No.")
     spans = [
-        {"start": found, "end": found + len("ann@x.org"), "kind": "email"}
-        for found in (chat.text.index("ann"), chat.text.rindex("ann"))
+        {"start": result, "end": result + len("ann@x.org"), "kind": "email"}
+        for result in (chat.text.index("ann"), chat.text.rindex("ann"))
     ]
 
     assert read_conversation(chat.text, chat.attributes, spans) == Conversation(

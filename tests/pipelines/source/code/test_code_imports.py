@@ -102,8 +102,8 @@ def test_the_module_with_the_longest_name_is_meant() -> None:
     index.add_go_module("tools/go.mod", "module example.com/m/tools\n")
     for path in ("tools/gen/gen.go", "x/x.go"):
         index.add(path, "Go", "package p\n")
-    found = references("Go", 'import (\n"example.com/m/tools/gen"\n"example.com/m/x"\n)\n')
-    assert resolve("main.go", "Go", found, index) == {"tools/gen/gen.go", "x/x.go"}
+    result = references("Go", 'import (\n"example.com/m/tools/gen"\n"example.com/m/x"\n)\n')
+    assert resolve("main.go", "Go", result, index) == {"tools/gen/gen.go", "x/x.go"}
 
 
 def test_a_file_does_not_import_itself_and_other_languages_import_nothing() -> None:

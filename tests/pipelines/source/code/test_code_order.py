@@ -45,13 +45,13 @@ def test_every_import_precedes_its_importer_unless_both_are_in_one_cycle(seed: i
         for number, block in enumerate(nx.strongly_connected_components(graph_of(imports)))
         for path in block
     }
-    place = {path: number for number, path in enumerate(order)}
+    location = {path: number for number, path in enumerate(order)}
     for path, others in imports.items():
         for imported in others:
-            assert place[imported] < place[path] or component[imported] == component[path]
+            assert location[imported] < location[path] or component[imported] == component[path]
     for number in set(component.values()):
-        places = sorted(place[path] for path in component if component[path] == number)
-        assert places == list(range(places[0], places[0] + len(places))), "a cycle stands together"
+        locations = sorted(location[path] for path in component if component[path] == number)
+        assert locations == list(range(locations[0], locations[0] + len(locations))), "a cycle stands together"
 
 
 @pytest.mark.parametrize("seed", range(10))

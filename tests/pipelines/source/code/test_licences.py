@@ -74,9 +74,9 @@ def test_the_texts_of_debian_have_their_names(name: str) -> None:
 
 def test_texts_of_installed_distributions_have_the_licence_that_their_metadata_states() -> None:
     judged, same = 0, 0
-    for found in distributions():
-        stated = found.metadata.get("License-Expression")
-        files = [file for file in found.files or () if is_licence_file(Path(str(file)).name)]
+    for result in distributions():
+        stated = result.metadata.get("License-Expression")
+        files = [file for file in result.files or () if is_licence_file(Path(str(file)).name)]
         if stated in ("MIT", "BSD-3-Clause", "BSD-2-Clause", "Apache-2.0", "ISC", "MPL-2.0") and len(files) == 1:
             text = Path(str(files[0].locate())).read_text(encoding="utf-8", errors="replace")
             judged += 1

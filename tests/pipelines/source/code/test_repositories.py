@@ -95,13 +95,13 @@ def checkouts(tmp_path: Path) -> Path:
 def test_code_is_kept_in_the_order_of_imports_and_the_rest_is_counted(checkouts: Path, tmp_path: Path) -> None:
     documents, reading = read(item("co"), checkouts, tmp_path / "out")
     shop = [document for document in documents if document["origin"].startswith("shop ")]
-    found = {}
+    result = {}
     for document in shop:
-        known = json.loads(document["attributes"])
-        assert known["repository"] == "shop" and document["url"] == f"repo:shop/{known['path']}"
-        assert document["text"].encode() == FILES["shop"][known["path"]]
-        found[document["url"]] = (known["language"], document["licence"], known["position"])
-    assert found == EXPECTED and list(found) == list(EXPECTED)
+        existing = json.loads(document["attributes"])
+        assert existing["repository"] == "shop" and document["url"] == f"repo:shop/{existing['path']}"
+        assert document["text"].encode() == FILES["shop"][existing["path"]]
+        result[document["url"]] = (existing["language"], document["licence"], existing["position"])
+    assert result == EXPECTED and list(result) == list(EXPECTED)
     skipped = {name.removeprefix("skipped_"): count for name, count in reading.counts.items() if "skipped" in name}
     assert skipped == SKIPPED and not reading.quarantined
     (other,) = (document for document in documents if document not in shop)

@@ -56,8 +56,8 @@ def test_datasets_of_the_hub_are_read_by_glob_and_known_without_their_revision(h
 
 def test_a_blob_of_the_hub_that_changed_is_refused(hub, attempt, tmp_path):
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "one two"}')
-    chosen = section("jsonl", "hf://datasets/org/name/*.jsonl")
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section("jsonl", "hf://datasets/org/name/*.jsonl")
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
     assert stage.params["pins"]["inputs"][0]["files"] == {
         "datasets/org/name/a.jsonl": {"version": "blob id-19", "size_bytes": 19}
     }
@@ -68,8 +68,8 @@ def test_a_blob_of_the_hub_that_changed_is_refused(hub, attempt, tmp_path):
 
 def test_a_hub_that_breaks_off_loses_the_file(hub, attempt, tmp_path, monkeypatch):
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "one two"}')
-    chosen = section("jsonl", "hf://datasets/org/name/a.jsonl")
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section("jsonl", "hf://datasets/org/name/a.jsonl")
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
 
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("connection reset by peer")
@@ -89,10 +89,10 @@ def test_the_hubs_own_client_lists_pins_and_fetches_a_dataset(server, build, mon
         "/api/datasets/org/name/tree/main": json.dumps(tree).encode(),
         "/datasets/org/name/resolve/main/part-0.jsonl": lines,
     }
-    chosen = section("jsonl", "hf://datasets/org/name/*.jsonl")
-    assert source.pin(chosen, tmp_path)["inputs"][0]["files"] == {
+    selected = section("jsonl", "hf://datasets/org/name/*.jsonl")
+    assert source.pin(selected, tmp_path)["inputs"][0]["files"] == {
         "datasets/org/name/part-0.jsonl": {"version": f"blob {'b' * 40}", "size_bytes": len(lines)}
     }
-    assert [row["text"] for row in build(chosen)] == ["one two", "three four"]
+    assert [row["text"] for row in build(selected)] == ["one two", "three four"]
     with pytest.raises(RecipeError, match=r"hf://datasets/org/private.*: cannot be listed .* credentials \(HF_TOKEN"):
         source.pin(section("jsonl", "hf://datasets/org/private/*.jsonl"), tmp_path)

@@ -66,11 +66,11 @@ def test_names_that_addresses_write_otherwise_are_read(store, build, name):
 def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(store, attempt, tmp_path, warc):
     content = b"".join(warc.crawl(3))
     store.objects |= {f"bucket/{name}.warc.gz": content for name in "ab"}
-    chosen = section("warc", address(store, ""))
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section("warc", address(store, ""))
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
     pins = stage.params["pins"]["inputs"][0]["files"]
     assert pins["bucket/a.warc.gz"] == {"version": f"etag {etag_of(content)}", "size_bytes": len(content)}
-    part = next(each.reader for each in source.from_recipe.plan(chosen, stage.params["pins"], tmp_path))
+    part = next(each.reader for each in source.from_recipe.plan(selected, stage.params["pins"], tmp_path))
     # The same size at the same time: only the ETag differs.
     store.objects["bucket/a.warc.gz"] = content[:-1] + b"."
     with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
@@ -97,8 +97,8 @@ def test_an_object_that_changes_between_two_requests_is_refused(store, tmp_path,
 
 def test_a_store_that_refuses_loses_the_file(store, attempt, tmp_path, monkeypatch):
     store.objects["bucket/a.jsonl"] = b'{"text": "one two"}\n'
-    chosen = section("jsonl", address(store, "a.jsonl"))
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section("jsonl", address(store, "a.jsonl"))
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
 
     def refuse(*_: object, **__: object) -> None:
         raise objects.ObjectError("bucket/a.jsonl: 503 Slow Down")

@@ -22,8 +22,8 @@ def section(*paths: str, **fields: object) -> SourceSection:
 
 @pytest.fixture
 def build(attempt, tmp_path, waits):
-    def build(chosen: SourceSection, name: str = "build"):
-        return attempt(source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path), name)
+    def build(selected: SourceSection, name: str = "build"):
+        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -52,9 +52,9 @@ def test_the_documents_are_those_of_the_same_files_on_this_machine(crawl, build,
     for path, content in server.files.items():
         (tmp_path / path[1:]).write_bytes(content)
     from_disk = build(section("crawl"), "disk")
-    told = ("text", "url", "offset", "length", "date", "split")
-    assert [[row[name] for name in told] for row in rows(from_web)] == [
-        [row[name] for name in told] for row in rows(from_disk)
+    reported = ("text", "url", "offset", "length", "date", "split")
+    assert [[row[name] for name in reported] for row in rows(from_web)] == [
+        [row[name] for name in reported] for row in rows(from_disk)
     ]
     assert len(rows(from_web)) == 8
     assert {row["origin"] for row in rows(from_web)} == {f"crawl/{name}.warc.gz" for name in "abc"}
@@ -84,20 +84,20 @@ def test_a_name_that_another_machine_gave_leads_nowhere_outside_the_result(serve
 
 
 def test_pins_fix_the_content_and_not_the_host(crawl, server, tmp_path, waits):
-    chosen = section(crawl[0])
-    pins = source.pin(chosen, tmp_path)
+    selected = section(crawl[0])
+    pins = source.pin(selected, tmp_path)
     assert pins["inputs"][0]["files"] == {
         "crawl/a.warc.gz": {"validator": 'etag "one"', "size_bytes": len(server.files["/crawl/a.warc.gz"])}
     }
     other_host = section(crawl[0].replace("127.0.0.1", "localhost"))
-    assert source.stage("web", chosen, pins, tmp_path).key == source.stage("web", other_host, pins, tmp_path).key
+    assert source.stage("web", selected, pins, tmp_path).key == source.stage("web", other_host, pins, tmp_path).key
     server.tags["/crawl/a.warc.gz"] = '"two"'
-    assert source.pin(chosen, tmp_path) != pins
+    assert source.pin(selected, tmp_path) != pins
 
 
 def test_a_file_that_changed_after_planning_is_refused(crawl, server, attempt, tmp_path, waits):
-    chosen = section(crawl[0])
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section(crawl[0])
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
     server.tags["/crawl/a.warc.gz"] = '"two"'
     with pytest.raises(RuntimeError, match=r"a.warc.gz: changed since the run was planned"):
         attempt(stage, "late")
@@ -116,8 +116,8 @@ def test_a_lost_file_is_quarantined_and_counted_within_the_limit(crawl, build, s
 def test_too_many_lost_files_fail_the_stage_and_the_same_command_asks_only_for_those(
     crawl, attempt, tmp_path, server, respond, waits
 ):
-    chosen = section(*crawl)
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
+    selected = section(*crawl)
+    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
     server.script["/crawl/b.warc.gz"] = [respond.status(404)]
     with pytest.raises(SourceError, match=r"1 of 3 files could not be read.*crawl/b.warc.gz: .*: status 404"):
         attempt(stage, "store")

@@ -30,10 +30,10 @@ def test_answers_are_first_paragraphs_of_docstrings_and_signatures() -> None:
 
 
 def test_nothing_of_the_machine_stands_in_them() -> None:
-    found = members("urllib.request", "subprocess", "tempfile", "logging", "xmlrpc.server")
+    result = members("urllib.request", "subprocess", "tempfile", "logging", "xmlrpc.server")
 
-    text = repr(found)
-    assert len(found) > 100
+    text = repr(result)
+    assert len(result) > 100
     assert "0x" not in text
     assert sys.prefix not in text
     assert "environ({" not in text

@@ -45,10 +45,10 @@ def test_the_licence_comes_from_the_first_field_that_has_one(tmp_path, metadata,
 def test_every_description_is_a_document_with_its_version():
     names = installed_distributions()
     assert "pyarrow" in names and "arctic-pretraining" not in names
-    found = describe("typer", 0.0)
-    assert found.origin == f"typer {distribution('typer').version}"
-    assert found.url == f"pkg:pypi/typer@{distribution('typer').version}"
-    assert "CLI" in found.text and found.licence
+    result = describe("typer", 0.0)
+    assert result.origin == f"typer {distribution('typer').version}"
+    assert result.url == f"pkg:pypi/typer@{distribution('typer').version}"
+    assert "CLI" in result.text and result.licence
 
 
 def test_a_distributions_sources_have_text_licence_and_no_tests():
@@ -56,8 +56,8 @@ def test_a_distributions_sources_have_text_licence_and_no_tests():
     assert {file.licence for file in files} == {licence(distribution("datasketch"))}
     assert all(file.path.is_file() for file in files)
     assert not [file for file in files if "test" in Path(file.url).parts]
-    found = next(file for file in files if file.url.endswith("#datasketch/minhash.py"))
-    assert read_source(found, 0.0).text == found.path.read_text(encoding="utf-8")
+    result = next(file for file in files if file.url.endswith("#datasketch/minhash.py"))
+    assert read_source(result, 0.0).text == result.path.read_text(encoding="utf-8")
 
 
 def test_the_library_is_listed_without_tests_and_site_packages():
@@ -70,8 +70,8 @@ def test_the_library_is_listed_without_tests_and_site_packages():
 def test_a_file_is_decoded_by_its_own_coding_line(tmp_path):
     path = tmp_path / "old.py"
     path.write_bytes("# -*- coding: latin-1 -*-\nname = 'Müller'\r\n".encode("latin-1"))
-    found = read_source(SourceFile(path, "pkg:x#old.py", "x 1", "MIT"), 0.0)
-    assert found.text == "# -*- coding: latin-1 -*-\nname = 'Müller'\n"
+    result = read_source(SourceFile(path, "pkg:x#old.py", "x 1", "MIT"), 0.0)
+    assert result.text == "# -*- coding: latin-1 -*-\nname = 'Müller'\n"
 
 
 @pytest.mark.parametrize("data", [b"x = '\xff\xfe'\n", b"# coding: no-such-charset\n"])

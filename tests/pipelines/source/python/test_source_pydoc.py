@@ -36,8 +36,8 @@ def test_two_renderings_are_the_same_bytes(pages, tmp_path, monkeypatch):
 def test_pages_say_nothing_of_the_machine(pages):
     for response in read_responses(pages[0]):
         html = response.body.decode()
-        for place in (sys.prefix, sys.base_prefix, str(Path(pydoc_pages.__file__).parent), " at 0x", "&nbsp;0x7f"):
-            assert place not in html, response.url
+        for location in (sys.prefix, sys.base_prefix, str(Path(pydoc_pages.__file__).parent), " at 0x", "&nbsp;0x7f"):
+            assert location not in html, response.url
 
 
 def test_pages_do_not_depend_on_where_the_renderer_lies(pages, tmp_path, monkeypatch):

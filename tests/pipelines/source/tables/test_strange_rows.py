@@ -31,13 +31,13 @@ def section(kind: str, **fields: str) -> TableInput:
     return TableInput.model_validate({"kind": kind, "paths": ["x"], **FIELDS, **fields})
 
 
-def taken(path, chosen: TableInput, folder) -> tuple[list[dict], list[dict], int]:
+def taken(path, selected: TableInput, folder) -> tuple[list[dict], list[dict], int]:
     """Documents, set aside rows, and rows without text of a file."""
-    read = read_json_lines if chosen.kind == "jsonl" else read_parquet_rows
+    read = read_json_lines if selected.kind == "jsonl" else read_parquet_rows
     with DocumentWriter(folder, 0) as writer:
         reading = DocumentSink(folder, "all_text", 0.1, writer)
-        for row in read(path, wanted_fields(chosen)):
-            take_row(row, chosen, path.name, reading)
+        for row in read(path, wanted_fields(selected)):
+            take_row(row, selected, path.name, reading)
     return (
         pq.read_table(folder / "documents/00000.parquet").to_pylist(),
         reading.quarantined,
@@ -210,9 +210,9 @@ def test_timestamps_are_the_moments_that_they_are_or_are_set_aside(tmp_path, uni
         # Parquet has no seconds: these do not fit into milliseconds.
         return
     stored = pq.read_table(path)["when"].cast(pa.int64()).to_pylist()
-    kept = "ms" if unit == "s" else unit
+    remaining = "ms" if unit == "s" else unit
     for row, value in zip(read_parquet_rows(path, ["when"]), stored, strict=True):
-        moment = None if value is None else instant(value, kept)
+        moment = None if value is None else instant(value, remaining)
         if value is not None and moment is None:
             assert isinstance(row, BadRow) and row.reason.startswith("when: a date ")
         elif value is None:
@@ -244,8 +244,8 @@ def test_dots_lead_into_nested_fields_and_a_column_of_that_name_goes_first(tmp_p
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     for kind in ("jsonl", "parquet"):
         path = tmp_path / f"a.{kind}"
-        chosen = TableInput(kind=kind, paths=["x"], url_field="meta.url")
-        documents, bad, _ = taken(path, chosen, tmp_path)
+        selected = TableInput(kind=kind, paths=["x"], url_field="meta.url")
+        documents, bad, _ = taken(path, selected, tmp_path)
         assert [row["url"] for row in documents] == ["http://a.example/", f"{path.name}#2", f"{path.name}#3"]
         assert not bad
     named = [{"text": "one", "meta": {"url": "inner"}, "meta.url": "outer"}]
@@ -266,16 +266,16 @@ def test_a_damaged_parquet_file_is_named_and_changes_no_value(tmp_path, place, b
     else:
         content[at] ^= bits
     path.write_bytes(content)
-    found: list[Row | BadRow] = []
+    result: list[Row | BadRow] = []
     try:
         for row in read_parquet_rows(path, ["text", "url"]):
-            found.append(row)
+            result.append(row)
     except BrokenFileError as error:
         assert str(error)
     sound = [Row(number, row) for number, row in enumerate(table.to_pylist(), start=1)]
     behind = int.from_bytes(bytes(content[-8:-4]), "little") if len(content) > 8 else 0
     if at < len(content) - 8 - behind:
-        assert found == sound[: len(found)]
+        assert result == sound[: len(result)]
 
 
 @pytest.mark.parametrize(

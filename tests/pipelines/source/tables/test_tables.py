@@ -36,8 +36,8 @@ def json_lines(rows: list[dict]) -> bytes:
 
 @pytest.fixture
 def build(attempt, tmp_path):
-    def build(chosen: SourceSection, name: str = "store"):
-        return attempt(source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path), name)
+    def build(selected: SourceSection, name: str = "store"):
+        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -154,8 +154,8 @@ def test_lines_are_the_same_however_the_file_is_cut_into_blocks(tmp_path, monkey
 def test_text_that_is_no_utf8_in_parquet_costs_its_own_row(tmp_path):
     raw = pa.array([b"one", b"\xff\xfe", b"three"])
     pq.write_table(pa.table({"text": raw.view(pa.string())}), tmp_path / "a.parquet")
-    found = list(read_parquet_rows(tmp_path / "a.parquet", ["text"]))
-    assert found == [Row(1, {"text": "one"}), BadRow(2, found[1].reason), Row(3, {"text": "three"})]
+    result = list(read_parquet_rows(tmp_path / "a.parquet", ["text"]))
+    assert result == [Row(1, {"text": "one"}), BadRow(2, result[1].reason), Row(3, {"text": "three"})]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.jsonl.bz2"])

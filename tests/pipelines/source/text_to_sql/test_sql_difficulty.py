@@ -74,7 +74,7 @@ def test_counts_equal_those_of_spiders_own_parse(spider: list[dict]) -> None:
 
 def counts_of_parse(parse: dict) -> Counts:
     """evaluation.py's counts, of a parse as the dataset carries it."""
-    conditions = [unit for place in (parse["from"]["conds"], parse["where"], parse["having"]) for unit in place]
+    conditions = [unit for location in (parse["from"]["conds"], parse["where"], parse["having"]) for unit in location]
     units = [unit for unit in conditions if not isinstance(unit, str)]
     order = [side for unit in parse["orderBy"][1:2] for value in unit for side in value[1:] if side]
     aggregates = [unit[0] for unit in (*parse["select"][1], *parse["where"][::2], *parse["having"], *order)]

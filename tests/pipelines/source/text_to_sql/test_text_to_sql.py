@@ -170,9 +170,9 @@ FUNCTIONS = ["count", "avg", "max", "min", "sum"]
 
 def test_queries_name_only_what_the_schema_has_and_questions_name_what_queries_test(asked):
     for question in asked[0]:
-        known = set(re.findall(r"\w+", question["prompt"].partition("\n-- ")[0]))
+        existing = set(re.findall(r"\w+", question["prompt"].partition("\n-- ")[0]))
         names = set(re.findall(r"[A-Za-z_]+", re.sub(r"'[^']*'", "", question["query"])))
-        assert names <= known.union(SQL_WORDS, FUNCTIONS), question
+        assert names <= existing.union(SQL_WORDS, FUNCTIONS), question
         asked_for = question["prompt"].splitlines()[-1]
         for value in re.findall(r"'([^']*)'|[<>]=? (\d+)", question["query"]):
             assert "".join(value) in asked_for

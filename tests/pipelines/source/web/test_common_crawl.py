@@ -61,9 +61,9 @@ def crawl(server, warc, tmp_path, monkeypatch, waits):
 def index_row(name: str, response) -> dict:
     host = response.url.split("/")[2]
     domain = host if host.count(".") == 1 or host.endswith(".co.uk") else host.partition(".")[2]
-    place = {"warc_filename": name, "warc_record_offset": response.offset, "warc_record_length": response.length}
-    told = {"url_host_registered_domain": domain, "content_languages": SITES[host]}
-    return {"url": response.url, **told, **place, "content_digest": "not read" * 20}
+    location = {"warc_filename": name, "warc_record_offset": response.offset, "warc_record_length": response.length}
+    reported = {"url_host_registered_domain": domain, "content_languages": SITES[host]}
+    return {"url": response.url, **reported, **location, "content_digest": "not read" * 20}
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def section(crawl):
 
 @pytest.fixture
 def build(attempt, tmp_path):
-    def build(chosen: SourceSection, name: str = "store") -> list[dict]:
-        made = attempt(source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path), name)
+    def build(selected: SourceSection, name: str = "store") -> list[dict]:
+        made = attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
         build.made = made
         paths = sorted(made.artifact.path.rglob("documents/*"))
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
@@ -126,7 +126,7 @@ def test_a_sample_is_reproducible_and_grows_by_seed(crawl, section, tmp_path):
         return source.pin(section(**fields), tmp_path)["inputs"][0]["files"]
 
     grown = [names(num_files=count, seed=7) for count in range(1, 7)]
-    assert [len(chosen) for chosen in grown] == [1, 2, 3, 4, 5, 6]
+    assert [len(selected) for selected in grown] == [1, 2, 3, 4, 5, 6]
     for fewer, more in itertools.pairwise(grown):
         assert set(fewer) < set(more)
     assert names(fraction=0.5, seed=7) == names(num_files=3, seed=7) == grown[2]
@@ -136,17 +136,17 @@ def test_a_sample_is_reproducible_and_grows_by_seed(crawl, section, tmp_path):
 
 
 def test_the_lists_are_fetched_once_and_then_a_plan_needs_no_network(crawl, section, tmp_path):
-    chosen = section(num_files=2, domains=["example.org"])
-    pins = source.pin(chosen, tmp_path)["inputs"][0]
+    selected = section(num_files=2, domains=["example.org"])
+    pins = source.pin(selected, tmp_path)["inputs"][0]
     assert [path for path, _ in crawl.requests] == [f"{LISTS}/warc.paths.gz", f"{LISTS}/cc-index-table.paths.gz"]
     for name, digest in pins["lists"].items():
         assert digest == hashlib.sha256(crawl.files[f"{LISTS}/{name}"]).hexdigest()
     assert len(pins["index_files"]) == 2
     crawl.files.clear()
     crawl.requests.clear()
-    again = source.pin(chosen, tmp_path)
+    again = source.pin(selected, tmp_path)
     assert again["inputs"][0] == pins
-    shards = [each.reader for each in plan(chosen, again, tmp_path)]
+    shards = [each.reader for each in plan(selected, again, tmp_path)]
     assert len(shards) == 2 and crawl.requests == []
     assert pickle.loads(pickle.dumps(shards)) == shards  # noqa: S301 - how they travel to workers
     assert not list((tmp_path / "cache").rglob(".*"))
@@ -157,8 +157,8 @@ def test_a_list_that_changed_since_the_lock_is_an_error(crawl, section, tmp_path
     lock = Lock(None, {"web": recipe}, {"web": source.pin(recipe.source, tmp_path)}, {"web": "/here"})
     lock = Lock.from_json(lock.to_json(), tmp_path / "lock.json")
     lock.require_pins(replace(lock, pins={"web": source.pin(recipe.source, tmp_path)}), tmp_path / "lock.json")
-    for kept in (tmp_path / "cache").rglob("*.gz"):
-        kept.unlink()
+    for remaining in (tmp_path / "cache").rglob("*.gz"):
+        remaining.unlink()
     names = gzip.decompress(crawl.files[f"{LISTS}/warc.paths.gz"])
     crawl.files[f"{LISTS}/warc.paths.gz"] = gzip.compress(names + b"\nanother.warc.gz")
     with pytest.raises(RecipeError, match="the inputs of web are not the ones that were locked"):
@@ -168,8 +168,8 @@ def test_a_list_that_changed_since_the_lock_is_an_error(crawl, section, tmp_path
 def test_where_the_crawl_is_fetched_from_is_not_in_the_key(crawl, section, tmp_path):
     keys = set()
     for base_url in (crawl.url, crawl.url.replace("127.0.0.1", "localhost") + "/"):
-        chosen = section(num_files=2, base_url=base_url)
-        keys.add(source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path).key)
+        selected = section(num_files=2, base_url=base_url)
+        keys.add(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path).key)
     assert len(keys) == 1
 
 
@@ -187,11 +187,11 @@ def test_where_the_crawl_is_fetched_from_is_not_in_the_key(crawl, section, tmp_p
 def test_the_index_leads_to_exactly_the_records_of_domains_and_languages(
     build, section, local, tmp_path, wanted, hosts, num_files
 ):
-    chosen = section(num_files=num_files, seed=3, **wanted)
-    files = {name.rpartition("/")[2] for name in source.pin(chosen, tmp_path)["inputs"][0]["files"]}
+    selected = section(num_files=num_files, seed=3, **wanted)
+    files = {name.rpartition("/")[2] for name in source.pin(selected, tmp_path)["inputs"][0]["files"]}
     expected = [row for row in local if row["url"].split("/")[2] in hosts and row["origin"] in files]
     assert len(expected) == 3 * len(hosts) * num_files
-    assert told(build(chosen)) == told(expected)
+    assert told(build(selected)) == told(expected)
 
 
 def test_of_the_index_only_the_row_groups_and_columns_that_are_needed_are_fetched(server, tmp_path, waits):
@@ -209,8 +209,8 @@ def test_of_the_index_only_the_row_groups_and_columns_that_are_needed_are_fetche
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "index.parquet", row_group_size=250)
     server.files["/index"] = (tmp_path / "index.parquet").read_bytes()
-    (found,) = find_records(RangedFile(f"{server.url}/index"), ["033.org", "absent.org"], [])
-    assert found == sorted(
+    (result,) = find_records(RangedFile(f"{server.url}/index"), ["033.org", "absent.org"], [])
+    assert result == sorted(
         RecordLocation(row["warc_filename"], row["warc_record_offset"], row["warc_record_length"])
         for row in rows
         if row["url_host_registered_domain"] == "033.org"
@@ -227,13 +227,13 @@ def test_neighbouring_records_come_with_one_request(build, crawl, section):
 
 
 def test_ranges_hold_every_record_once_within_their_limits():
-    places = sorted(
+    locations = sorted(
         RecordLocation(f"{file}", offset, length)
         for file in "ab"
         for offset, length in [(0, 10), (10, 5), (15 + MAX_GAP_BYTES, 7), (23 + 2 * MAX_GAP_BYTES, 9), (10**8, 2**24)]
     )
-    groups = list(ranges(places))
-    assert [place for group in groups for place in group] == places
+    groups = list(ranges(locations))
+    assert [location for group in groups for location in group] == locations
     assert [len(group) for group in groups] == [3, 1, 1, 3, 1, 1]
     wide = [RecordLocation("a", start, 2**20) for start in range(0, 2**26, 2**20)]
     assert all(group[-1].end - group[0].offset == MAX_RANGE_BYTES for group in ranges(wide))

@@ -83,8 +83,8 @@ def test_a_byte_order_mark_decides_and_is_no_text(codec):
 
 def test_a_few_bad_bytes_do_not_turn_a_page_in_utf8_into_another_charset():
     text = LANGUAGES["ru"] * 20
-    found = decode(text.encode() + b"\xff" + "конец".encode()[:-1], "text/html; charset=utf-8")
-    assert found.startswith(text) and found.count("\ufffd") == 2
+    result = decode(text.encode() + b"\xff" + "конец".encode()[:-1], "text/html; charset=utf-8")
+    assert result.startswith(text) and result.count("\ufffd") == 2
 
 
 @pytest.mark.parametrize("body", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(2000), bytes(2000)])

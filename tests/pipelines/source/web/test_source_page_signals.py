@@ -10,8 +10,8 @@ from pipelines.source.web.page_signals import licence, opt_out
 
 
 def directives(html: str, **headers: str) -> dict[str, str]:
-    found = opt_out({name.replace("_", "-"): value for name, value in headers.items()}, html)
-    return json.loads(found) if found else {}
+    result = opt_out({name.replace("_", "-"): value for name, value in headers.items()}, html)
+    return json.loads(result) if result else {}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,10 @@ def test_directives_of_meta_tags_are_kept_by_name(tag, expected):
 
 
 def test_headers_and_meta_tags_stand_beside_each_other():
-    found = directives('<meta name="robots" content="index">', x_robots_tag="noai", tdm_reservation="1", server="nginx")
-    assert found == {"x-robots-tag": "noai", "tdm-reservation": "1", "meta:robots": "index"}
+    result = directives(
+        '<meta name="robots" content="index">', x_robots_tag="noai", tdm_reservation="1", server="nginx"
+    )
+    assert result == {"x-robots-tag": "noai", "tdm-reservation": "1", "meta:robots": "index"}
 
 
 CC_BY_SA = "https://creativecommons.org/licenses/by-sa/4.0/"
@@ -102,8 +104,8 @@ MARKUP = [
 
 @given(st.lists(st.sampled_from(MARKUP) | st.text(max_size=10), max_size=40).map("".join))
 def test_any_page_has_signals_or_none(html):
-    found = opt_out({}, html)
-    assert found is None or all(name.startswith("meta:") for name in json.loads(found))
+    result = opt_out({}, html)
+    assert result is None or all(name.startswith("meta:") for name in json.loads(result))
     assert licence(html) in (None, "CC-BY-4.0")
 
 

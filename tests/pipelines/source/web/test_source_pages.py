@@ -36,38 +36,38 @@ def response(body: bytes, content_type: str | None = "text/html", status: int = 
 
 
 def document(page: Response) -> Document:
-    found = page_document(page, "crawl.warc.gz", "all_text", 0.5)
-    assert isinstance(found, Document)
-    return found
+    result = page_document(page, "crawl.warc.gz", "all_text", 0.5)
+    assert isinstance(result, Document)
+    return result
 
 
 def test_a_document_knows_where_it_came_from():
-    found = document(response(b"<p>Hello there"))
-    assert (found.text, found.url, found.origin) == ("Hello there", "http://example.org/a", "crawl.warc.gz")
-    assert (found.offset, found.length, found.date) == (7, 99, "2020-02-02T00:00:00Z")
-    assert found.split == draw_split("http://example.org/a", 0.5)
-    assert found.opt_out is None
+    result = document(response(b"<p>Hello there"))
+    assert (result.text, result.url, result.origin) == ("Hello there", "http://example.org/a", "crawl.warc.gz")
+    assert (result.offset, result.length, result.date) == (7, 99, "2020-02-02T00:00:00Z")
+    assert result.split == draw_split("http://example.org/a", 0.5)
+    assert result.opt_out is None
 
 
 def test_opt_outs_and_licence_are_taken_from_headers_and_page():
     page = b"<meta name=robots content=noai><a rel=license href=//creativecommons.org/licenses/by/4.0/>CC</a> <p>Hi"
-    found = document(response(page, x_robots_tag="noai", tdm_reservation="1", server="nginx"))
-    assert json.loads(found.opt_out or "") == {"tdm-reservation": "1", "x-robots-tag": "noai", "meta:robots": "noai"}
-    assert found.licence == "CC-BY-4.0"
+    result = document(response(page, x_robots_tag="noai", tdm_reservation="1", server="nginx"))
+    assert json.loads(result.opt_out or "") == {"tdm-reservation": "1", "x-robots-tag": "noai", "meta:robots": "noai"}
+    assert result.licence == "CC-BY-4.0"
 
 
 def test_the_text_of_a_wet_record_is_taken_as_it_is():
     text = "Fluß  \n  <b>not markup</b> <meta name=robots content=noai>"
-    found = document(replace(response(text.encode(), "text/plain"), record_type="conversion"))
-    assert found.text == "Fluß\n  <b>not markup</b> <meta name=robots content=noai>"
-    assert (found.extractor, found.opt_out, found.licence) == ("wet", None, None)
+    result = document(replace(response(text.encode(), "text/plain"), record_type="conversion"))
+    assert result.text == "Fluß\n  <b>not markup</b> <meta name=robots content=noai>"
+    assert (result.extractor, result.opt_out, result.licence) == ("wet", None, None)
 
 
 @pytest.mark.parametrize("declared", ["text/plain", "text/plain; charset=utf-8", "text/markdown", "text/x-rst"])
 def test_a_response_of_text_is_a_document_as_it_stands(declared):
-    found = document(response("# Fluß\n\n    a  <b>\n".encode(), declared, x_robots_tag="noai"))
-    assert (found.text, found.extractor, found.attributes) == ("# Fluß\n\n    a  <b>", "none", None)
-    assert found.licence is None and found.opt_out is not None
+    result = document(response("# Fluß\n\n    a  <b>\n".encode(), declared, x_robots_tag="noai"))
+    assert (result.text, result.extractor, result.attributes) == ("# Fluß\n\n    a  <b>", "none", None)
+    assert result.licence is None and result.opt_out is not None
 
 
 def test_a_page_that_is_declared_as_text_is_extracted():
@@ -76,8 +76,8 @@ def test_a_page_that_is_declared_as_text_is_extracted():
 
 @pytest.mark.parametrize("address", ["https://a.example/robots.txt", "http://a.example/ads.txt?x", "metadata://log"])
 def test_text_for_programs_is_none(address):
-    found = page_document(replace(response(b"User-agent: *", "text/plain"), url=address), "x", "cascade", 0)
-    assert found == NotAPage("not_html") and found.kind == "text"
+    result = page_document(replace(response(b"User-agent: *", "text/plain"), url=address), "x", "cascade", 0)
+    assert result == NotAPage("not_html") and result.kind == "text"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_what_is_passed_over_is_counted_by_its_kind(declared, kind, tmp_path):
 def test_a_page_records_how_much_of_it_its_text_is_and_its_type():
     prose = "The river rose in the night, and the people of the town went to the bridge with their lamps. " * 9
     page = f"<nav>{'<a href=x>Menu entry</a>' * 30}</nav><article><p>{prose}</p></article>"
-    found = page_document(response(page.encode()), "x", "cascade", 0)
-    attributes = json.loads(found.attributes)
+    result = page_document(response(page.encode()), "x", "cascade", 0)
+    attributes = json.loads(result.attributes)
     assert attributes["kept_share"] == pytest.approx(
         len(prose.replace(" ", "")) / len((prose + "Menuentry" * 30).replace(" ", "")), abs=0.001
     )
@@ -115,8 +115,8 @@ def test_a_page_records_how_much_of_it_its_text_is_and_its_type():
 
 def test_a_document_from_a_member_of_several_records_tells_where_the_member_is():
     assert document(response(b"<p>Hi")).attributes is None
-    found = document(replace(response(b"<p>Hi"), member=1234))
-    assert (found.offset, json.loads(found.attributes or "")) == (7, {"member_offset": 1234})
+    result = document(replace(response(b"<p>Hi"), member=1234))
+    assert (result.offset, json.loads(result.attributes or "")) == (7, {"member_offset": 1234})
 
 
 @pytest.mark.parametrize(
@@ -141,13 +141,13 @@ def test_a_missing_content_type_is_told_from_the_body():
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(MARKUP), max_size=12).map(b"".join), st.booleans())
 def test_any_body_is_a_document_no_page_or_refused(body, main_content):
     try:
-        found = page_document(response(body), "x.warc.gz", "main_content" if main_content else "all_text", 0.0)
+        result = page_document(response(body), "x.warc.gz", "main_content" if main_content else "all_text", 0.0)
     except UndecodablePageError:
         return
-    if isinstance(found, Document):
-        assert found.text.strip() and found.doc_id
+    if isinstance(result, Document):
+        assert result.text.strip() and result.doc_id
     else:
-        assert found == NotAPage("no_text")
+        assert result == NotAPage("no_text")
 
 
 def test_lists_and_code_stay_readable():

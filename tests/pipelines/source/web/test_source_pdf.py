@@ -82,9 +82,9 @@ def test_damaged_files_raise_nothing_and_give_text_or_a_fault():
         damaged = bytearray(whole[: draw.randrange(1, len(whole) + 1)])
         for _ in range(draw.randint(0, 12)):
             damaged[draw.randrange(len(damaged))] = draw.randrange(256)
-        found = pdf_text(bytes(damaged))
-        assert not (found.text and found.fault)
-        found.text.encode()
+        result = pdf_text(bytes(damaged))
+        assert not (result.text and result.fault)
+        result.text.encode()
 
 
 @pytest.mark.parametrize(

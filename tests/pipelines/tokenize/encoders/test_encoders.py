@@ -182,16 +182,16 @@ def test_the_first_document_of_a_shard_is_compared(trained: TextTokenizer) -> No
 
 
 def test_one_document_in_a_thousand_is_compared(trained: TextTokenizer) -> None:
-    found = 0
+    result = 0
     for start in range(0, 20_000, 100):
         texts = ["lie"] * 100
         made = batch(texts).set_column(0, "doc_id", pa.array([f"{n:032x}" for n in range(start, start + 100)]))
         try:
             encode_checked(Liar(trained), trained, made, first=False)
         except choice.DifferenceError:
-            found += 1
+            result += 1
     # Of 200 batches, each is caught with a chance of 1 - 0.999^100 = 9.5 %: 19, give or take 4.1.
-    assert 7 <= found <= 31
+    assert 7 <= result <= 31
 
 
 def test_each_text_stands_between_end_ids(trained: TextTokenizer) -> None:

@@ -61,10 +61,10 @@ def test_the_largest_number_that_fits_is_taken(
 ) -> None:
     room = sum(min(has // cpus, has_gpus // gpus if gpus else has) for has, has_gpus in machines)
     free = [Pool(has, has_gpus, 1) for has, has_gpus in machines]
-    found = workers_that_fit(sorted(counts), Demand(1, cpus, gpus), free)
-    assert found == max((count for count in counts if count <= room), default=None)
-    larger = next_larger(sorted(counts), found or 0)
-    assert larger is None or (larger in counts and not any((found or 0) < each < larger for each in counts))
+    result = workers_that_fit(sorted(counts), Demand(1, cpus, gpus), free)
+    assert result == max((count for count in counts if count <= room), default=None)
+    larger = next_larger(sorted(counts), result or 0)
+    assert larger is None or (larger in counts and not any((result or 0) < each < larger for each in counts))
 
 
 class Phase:

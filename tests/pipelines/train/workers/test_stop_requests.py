@@ -43,8 +43,8 @@ def test_a_group_of_one_stops_after_the_step_and_the_result_is_the_same(workshop
     # The checkpoint of step 4 is due anyway; batches are read one or two steps ahead.
     assert asked_at - 2 <= steps_saved(stopped.home)[-1] <= asked_at
     (stopped.home / "phase-state" / STOP).unlink()
-    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage())
-    assert digests(found) == digests(expected)
+    result, _ = stopped.run("phase", stopped.inputs(1), stopped.stage())
+    assert digests(result) == digests(expected)
 
 
 def test_a_warning_by_signal_makes_a_checkpoint_of_the_step_and_a_second_one_has_its_usual_effect(
@@ -65,8 +65,8 @@ def test_a_warning_by_signal_makes_a_checkpoint_of_the_step_and_a_second_one_has
     # Data is read a few steps ahead, so the warning came before step 7.
     [step] = steps_saved(warned.home)
     assert 1 < step < 7
-    found, _ = warned.run("phase", warned.inputs(1), warned.stage())
-    assert digests(found) == digests(expected)
+    result, _ = warned.run("phase", warned.inputs(1), warned.stage())
+    assert digests(result) == digests(expected)
 
 
 @pytest.mark.slow
@@ -79,5 +79,5 @@ def test_all_workers_stop_after_the_same_step(workshops: Callable) -> None:
         stopped.run("phase", stopped.inputs(1), stopped.stage(**PAIR))
     assert steps_saved(stopped.home) == [1]
     (stopped.home / "phase-state" / STOP).unlink()
-    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(**PAIR))
-    assert digests(found) == digests(expected)
+    result, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(**PAIR))
+    assert digests(result) == digests(expected)

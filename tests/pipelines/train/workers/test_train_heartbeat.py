@@ -43,16 +43,16 @@ def test_a_worker_that_lives_and_does_not_come_is_behind(workers: list[Heartbeat
         worker.turn("reading for step 8")
     for worker in workers[:2]:
         worker.turn("in step 7")
-    found = workers[0].missing()
-    assert "rank 2" in found
-    assert found.endswith("reading for step 8) is behind")
+    result = workers[0].missing()
+    assert "rank 2" in result
+    assert result.endswith("reading for step 8) is behind")
 
 
 def test_a_worker_that_ended_is_named_where_nobody_else_is_to_blame(workers: list[Heartbeat]) -> None:
     workers[2].__exit__(None, None, None)
-    found = workers[0].missing()
-    assert "rank 2" in found
-    assert found.endswith("ended")
+    result = workers[0].missing()
+    assert "rank 2" in result
+    assert result.endswith("ended")
 
 
 def test_a_worker_that_never_began_is_named(tmp_path: Path) -> None:

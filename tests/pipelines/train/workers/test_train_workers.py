@@ -50,12 +50,12 @@ def test_local_processes_continue_after_a_kill(workshops: Callable, shared: dict
         killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR, **shared))
     thread.join()
     # Steps are reported while they are trained, so some of the lost ones may be, and the next attempt reports all.
-    told = [step for step, _ in killed.points()]
-    assert told == list(range(1, len(told) + 1))
-    assert len(told) <= STEPS
+    reported = [step for step, _ in killed.points()]
+    assert reported == list(range(1, len(reported) + 1))
+    assert len(reported) <= STEPS
     killed.events.clear()
-    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR, **shared))
-    assert digests(found) == digests(expected)
+    result, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR, **shared))
+    assert digests(result) == digests(expected)
     assert [step for step, _ in killed.points()] == list(range(1, STEPS + 1))
 
 
@@ -83,9 +83,9 @@ def test_ray_train_restarts_a_killed_worker_from_its_last_checkpoint(workshops: 
         next(process for process in started if "TrainWorker" in " ".join(process.cmdline())).kill()
 
     thread = when_checkpointed(killed.home / "phase-state", kill)
-    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR), parallel=True)
+    result, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR), parallel=True)
     thread.join()
-    assert digests(found) == digests(expected)
+    assert digests(result) == digests(expected)
     _, points = killed.events.take()
     assert [step for step, _ in points][-STEPS:] == list(range(1, STEPS + 1))
     assert len(points) > STEPS

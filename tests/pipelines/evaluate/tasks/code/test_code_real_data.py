@@ -55,8 +55,8 @@ def all_items(task: str) -> list[Item]:
     return TASKS[task](TaskOptions(REAL, chat=True)).items()
 
 
-def items_of(task: str, wanted: Sequence[str]) -> list[Item]:
-    return [item for item in all_items(task) if item.item_id in wanted]
+def items_of(task: str, expected: Sequence[str]) -> list[Item]:
+    return [item for item in all_items(task) if item.item_id in expected]
 
 
 def reasons(task: str, items: Sequence[Item], programs: Sequence[str]) -> list[str]:
@@ -68,9 +68,9 @@ def canonical(items: Sequence[Item]) -> list[str]:
     return [item.gold.canonical_program for item in items]
 
 
-def those(items: Sequence[Item], found: Sequence[str], *, right: bool) -> dict[str, str]:
+def those(items: Sequence[Item], result: Sequence[str], *, right: bool) -> dict[str, str]:
     """Reasons by problem of those that are right, or are not."""
-    pairs = zip(items, found, strict=True)
+    pairs = zip(items, result, strict=True)
     return {item.item_id: reason for item, reason in pairs if (reason == "correct") is right}
 
 
@@ -95,10 +95,10 @@ def test_of_a_sample_canonical_solutions_are_right_and_nothing_else(task: str) -
     cheats = [ALWAYS_EQUAL.format(name=item.gold.entry_point) for item in items]
     altered = [(item, *change) for item in items for name, *change in MUTANTS[task] if name == item.item_id]
     mutants = [item.gold.canonical_program.replace(old, new) for item, old, new in altered]
-    found = reasons(task, [*items, *items, *(item for item, _, _ in altered)], [*canonical(items), *cheats, *mutants])
-    assert those(items, found[: len(items)], right=False) == {}
-    assert those(items, found[len(items) : 2 * len(items)], right=True) == {}
-    assert [reason[:10] for reason in found[2 * len(items) :]] == ["plus input"] * len(MUTANTS[task])
+    result = reasons(task, [*items, *items, *(item for item, _, _ in altered)], [*canonical(items), *cheats, *mutants])
+    assert those(items, result[: len(items)], right=False) == {}
+    assert those(items, result[len(items) : 2 * len(items)], right=True) == {}
+    assert [reason[:10] for reason in result[2 * len(items) :]] == ["plus input"] * len(MUTANTS[task])
 
 
 @pytest.mark.slow
@@ -114,8 +114,8 @@ def test_all_canonical_solutions_are_right(task: str, count: int) -> None:
 @pytest.mark.parametrize("task", ["humaneval_plus", "mbpp_plus", "mbpp_plus-v0.1.0"])
 def test_what_equals_everything_is_right_in_no_problem_at_all(task: str) -> None:
     items = all_items(task)
-    found = reasons(task, items, [ALWAYS_EQUAL.format(name=item.gold.entry_point) for item in items])
-    assert those(items, found, right=True).keys() <= GIVEN_AWAY
+    result = reasons(task, items, [ALWAYS_EQUAL.format(name=item.gold.entry_point) for item in items])
+    assert those(items, result, right=True).keys() <= GIVEN_AWAY
 
 
 @pytest.mark.slow

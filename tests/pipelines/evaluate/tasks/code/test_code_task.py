@@ -128,9 +128,9 @@ def test_an_item_says_where_it_stands_and_what_must_not_be_by_problem(root: Path
 
 def test_each_style_asks_in_its_way(root: Path) -> None:
     def request(name: str, chat: bool = True) -> Generation:
-        (found, _) = TASKS[name](TaskOptions(root, chat=chat)).items()[0].requests
-        assert isinstance(found, Generation)
-        return found
+        (result, _) = TASKS[name](TaskOptions(root, chat=chat)).items()[0].requests
+        assert isinstance(result, Generation)
+        return result
 
     prompt = HUMANEVAL_ROWS[0]["prompt"]
     assert request("humaneval_plus").form == "message"
@@ -189,8 +189,8 @@ JUDGED = [
 
 
 def test_verdicts_say_what_is_wrong(root: Path) -> None:
-    found = verdicts(root, "humaneval_plus", "HumanEval/901", [answer for answer, _, _ in JUDGED])
-    for (answer, shares, reason), verdict in zip(JUDGED, found, strict=True):
+    result = verdicts(root, "humaneval_plus", "HumanEval/901", [answer for answer, _, _ in JUDGED])
+    for (answer, shares, reason), verdict in zip(JUDGED, result, strict=True):
         assert passed(verdict) == shares, answer
         assert verdict.reason.startswith(reason)
         assert "print" not in verdict.answer
@@ -200,8 +200,8 @@ def test_answer_to_the_base_prompt_goes_on_from_it(root: Path) -> None:
     task = TASKS["humaneval_plus"](TaskOptions(root))
     item = task.items()[1]
     assert task.style.texts(item.gold, CONTINUED) == (item.requests[0].prompt + CONTINUED,)
-    found = judge(task, [item] * 2, [CONTINUED, CONTINUED.replace("max(", "min(")])
-    assert [passed(verdict) for verdict in found] == [(1, 1), (0, 0)]
+    result = judge(task, [item] * 2, [CONTINUED, CONTINUED.replace("max(", "min(")])
+    assert [passed(verdict) for verdict in result] == [(1, 1), (0, 0)]
 
 
 FUNCTION = "def running_max(xs):\n"
@@ -272,8 +272,8 @@ def test_programs_import_numpy_only_if_the_task_lets_them(root: Path) -> None:
 
 def test_cheats_earn_nothing(root: Path) -> None:
     answers = [f"\n    pass\n{program}" for program in CHEATS.values()]
-    found = verdicts(root, "humaneval_plus-bigcode", "HumanEval/901", answers)
-    for name, verdict in zip(CHEATS, found, strict=True):
+    result = verdicts(root, "humaneval_plus-bigcode", "HumanEval/901", answers)
+    for name, verdict in zip(CHEATS, result, strict=True):
         assert passed(verdict) == (0.0, 0.0), (name, verdict.reason)
 
 
@@ -290,8 +290,8 @@ def test_inputs_and_results_have_their_types(root: Path) -> None:
     plain = "def count(text):\n    return {letter: text.count(letter) for letter in text}\n"
     assert verdicts(root, "mbpp_plus", "Mbpp/901", [plain])[0].reason == "correct"
     ways = ["return text[:1] in list('aeiou')", "return 0 if text[:1] in list('aeiou') else None", "return 1"]
-    found = verdicts(root, "mbpp_plus", "Mbpp/902", [f"def check_str(text):\n    {way}\n" for way in ways])
-    assert [passed(verdict) for verdict in found] == [(1, 1), (1, 1), (0, 0)]
+    result = verdicts(root, "mbpp_plus", "Mbpp/902", [f"def check_str(text):\n    {way}\n" for way in ways])
+    assert [passed(verdict) for verdict in result] == [(1, 1), (1, 1), (0, 0)]
 
 
 def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> None:
@@ -315,8 +315,8 @@ def test_long_results_are_compared_too(root: Path) -> None:
         gold.replace("else n for", "else n + (n == 120_000) for"),
         "    return xs if type(xs) is list else 'no'\n",
     ]
-    found = judge(task, task.items() * 4, answers)
-    assert [passed(verdict) for verdict in found] == [(1, 1), (1, 1), (1, 0), (1, 0)]
+    result = judge(task, task.items() * 4, answers)
+    assert [passed(verdict) for verdict in result] == [(1, 1), (1, 1), (1, 0), (1, 0)]
 
 
 def replaced(root: Path, row: dict) -> Path:
@@ -353,10 +353,10 @@ def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPa
     judge(task, [item], [""])
     assert {kind for _, kind in task.references._by_problem} == {"base"}  # nobody needed the others
     judge(task, [item], [CONTINUED])
-    known = dict(task.references._by_problem)
-    assert {kind for _, kind in known} == {"base", "plus"}
+    existing = dict(task.references._by_problem)
+    assert {kind for _, kind in existing} == {"base", "plus"}
     judge(task, [item], [CONTINUED])
-    assert all(task.references._by_problem[key] is reference for key, reference in known.items())
+    assert all(task.references._by_problem[key] is reference for key, reference in existing.items())
 
 
 def test_a_broken_canonical_solution_is_an_error_and_no_zero(root: Path) -> None:

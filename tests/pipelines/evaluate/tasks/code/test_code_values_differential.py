@@ -81,20 +81,30 @@ def value(draw: Draw, kind: str, depth: int = 2) -> Any:
     return items if kind == "list" else tuple(items)
 
 
-def near(draw: Draw, given: Any) -> Any:
+def near(draw: Draw, provided: Any) -> Any:
     """`given`, or a similar value: another type, order, length, or a number that is equal or close."""
-    if isinstance(given, list | tuple):
-        kind = draw.choice([type(given)] * 4 + [list, tuple])
-        items = [near(draw, item) if draw.random() < 0.4 else item for item in given]
+    if isinstance(provided, list | tuple):
+        kind = draw.choice([type(provided)] * 4 + [list, tuple])
+        items = [near(draw, item) if draw.random() < 0.4 else item for item in provided]
         if draw.random() < 0.2:
             draw.shuffle(items)
         extra = draw.random()
         return kind([items]) if extra < 0.05 else kind([*items, *items[:1]]) if extra < 0.1 else kind(items)
-    if isinstance(given, bool | int | float) and abs(given) < 1e15:
-        return draw.choice([given, given + 0.0, complex(given), given + 1e-7, given + 1e-3, bool(given), str(given)])
-    if isinstance(given, set | frozenset):
-        return draw.choice([set, frozenset, list])(given)
-    return draw.choice([given, given, None, ""])
+    if isinstance(provided, bool | int | float) and abs(provided) < 1e15:
+        return draw.choice(
+            [
+                provided,
+                provided + 0.0,
+                complex(provided),
+                provided + 1e-7,
+                provided + 1e-3,
+                bool(provided),
+                str(provided),
+            ]
+        )
+    if isinstance(provided, set | frozenset):
+        return draw.choice([set, frozenset, list])(provided)
+    return draw.choice([provided, provided, None, ""])
 
 
 def pairs(seed: int, number: int) -> list[tuple[Any, Any]]:
@@ -103,7 +113,7 @@ def pairs(seed: int, number: int) -> list[tuple[Any, Any]]:
     kinds = itertools.islice(itertools.cycle(itertools.product(KINDS, KINDS)), number // 2)
     apart = [(value(draw, one), value(draw, other)) for one, other in kinds]
     alike = [
-        (given := value(draw, kind), near(draw, given))
+        (provided := value(draw, kind), near(draw, provided))
         for kind in itertools.islice(itertools.cycle(KINDS), number // 2)
     ]
     return apart + alike
@@ -121,19 +131,19 @@ def verdicts(
 ) -> list[tuple[bool, bool, Any, Any]]:
     """Ours, EvalPlus', and the pair, of all that a canonical solution could have returned."""
     problem = Problem("Mbpp/1", "", entry_point, "", [], [], tolerance)
-    found = []
+    actual = []
     for expected, result in drawn:
-        right, given = seen(problem, expected), seen(problem, result)
+        right, provided = seen(problem, expected), seen(problem, result)
         if right:
-            ours = bool(given) and is_right(problem, arguments, right[0], given[0])
-            found.append((ours, evalplus(entry_point, tolerance, arguments, expected, result), expected, result))
-    return found
+            ours = bool(provided) and is_right(problem, arguments, right[0], provided[0])
+            actual.append((ours, evalplus(entry_point, tolerance, arguments, expected, result), expected, result))
+    return actual
 
 
-def differing(found: list[tuple[bool, bool, Any, Any]]) -> list[tuple[bool, bool, Any, Any]]:
-    assert any(ours for ours, *_ in found), "nothing was right"
-    assert not all(ours for ours, *_ in found), "nothing was wrong"
-    return [row for row in found if row[0] != row[1]]
+def differing(result: list[tuple[bool, bool, Any, Any]]) -> list[tuple[bool, bool, Any, Any]]:
+    assert any(ours for ours, *_ in result), "nothing was right"
+    assert not all(ours for ours, *_ in result), "nothing was wrong"
+    return [row for row in result if row[0] != row[1]]
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.1])
@@ -146,8 +156,8 @@ def test_a_result_that_travels_as_its_digest_has_the_same_verdict(
     tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(code_program, "MAX_LENGTH", 1)
-    found = differing(verdicts("f", tolerance, [], pairs(7, NUM_PAIRS // 2)))
-    for ours, _, expected, result in found:
+    actual = differing(verdicts("f", tolerance, [], pairs(7, NUM_PAIRS // 2)))
+    for ours, _, expected, result in actual:
         # Long integers or mixtures next to floats that they do not equal: the digest has lost how close they are.
         assert not ours
         assert all(type(item) is float for item in expected)
@@ -167,8 +177,8 @@ def test_a_result_that_travels_as_its_digest_has_the_same_verdict(
 )
 def test_problems_with_a_rule_of_their_own_have_the_same_verdicts(entry_point: str, arguments: list[Any]) -> None:
     assert ("Mbpp", entry_point) in SPECIAL
-    found = verdicts(entry_point, 0.0, arguments, pairs(3, NUM_PAIRS // 10))
-    assert [row for row in found if row[0] != row[1]] == []
+    result = verdicts(entry_point, 0.0, arguments, pairs(3, NUM_PAIRS // 10))
+    assert [row for row in result if row[0] != row[1]] == []
 
 
 @pytest.mark.parametrize("entry_point", YES_OR_NO)
@@ -185,16 +195,16 @@ def test_yes_or_no_is_told_from_any_answer(entry_point: str) -> None:
 NUMBERS_OF_NUMPY: tuple[Callable[[Any], Any], ...] = (np.float64, np.int64, np.bool_, np.uint8, np.str_)
 
 
-def with_numpy(draw: Draw, given: Any) -> Any:
+def with_numpy(draw: Draw, provided: Any) -> Any:
     """`given` with some of its numbers and texts as numpy's, without those that numpy would have to round."""
-    if isinstance(given, int) and abs(given) > 2**53:
-        return given
-    if isinstance(given, list | tuple):
-        return type(given)(with_numpy(draw, item) for item in given)
+    if isinstance(provided, int) and abs(provided) > 2**53:
+        return provided
+    if isinstance(provided, list | tuple):
+        return type(provided)(with_numpy(draw, item) for item in provided)
     try:
-        return draw.choice(NUMBERS_OF_NUMPY)(given) if draw.random() < 0.7 else given
+        return draw.choice(NUMBERS_OF_NUMPY)(provided) if draw.random() < 0.7 else provided
     except (TypeError, ValueError, OverflowError):
-        return given
+        return provided
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -213,7 +223,7 @@ def test_results_with_numbers_of_numpy_have_the_verdicts_of_evalplus(tolerance: 
 def test_nothing_but_a_text_is_the_empty_text_and_no_text_is_a_digest() -> None:
     problem = Problem("HumanEval/1", "", "f", "", [], [], 0.0)
     draw = random.Random(0)
-    others = [given for kind in KINDS for _ in range(200) if not isinstance(given := value(draw, kind), str)]
+    others = [provided for kind in KINDS for _ in range(200) if not isinstance(provided := value(draw, kind), str)]
     assert not any(is_right(problem, [], "", other) for other in others)
     assert not any(is_right(problem, [], other, "") for other in others)
     text = code_program.digest("ab")
@@ -224,9 +234,11 @@ def test_nothing_but_a_text_is_the_empty_text_and_no_text_is_a_digest() -> None:
 
 
 def test_digests_are_equal_exactly_where_values_are() -> None:
-    found = [(one, other) for one, other in pairs(11, 40_000) if code_program.digest(one) or code_program.digest(other)]
-    assert sum(one == other for one, other in found) > 500
-    for one, other in found:
+    result = [
+        (one, other) for one, other in pairs(11, 40_000) if code_program.digest(one) or code_program.digest(other)
+    ]
+    assert sum(one == other for one, other in result) > 500
+    for one, other in result:
         assert (code_program.digest(one) == code_program.digest(other)) == (one == other), (one, other)
 
 

@@ -192,8 +192,8 @@ def harness(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str
     """Every task by name as the harness's own evaluator, loader and shots have it over the same files."""
     folder = tmp_path_factory.mktemp("pages")
     pages = {name: list(_pages(folder, root, name)) for name in DEFINITIONS}
-    found = evaluated(folder, [page for own in pages.values() for page in own], likelihood, written)
-    return {name: [sample for page in own for sample in _samples(found[page])] for name, own in pages.items()}
+    result = evaluated(folder, [page for own in pages.values() for page in own], likelihood, written)
+    return {name: [sample for page in own for sample in _samples(result[page])] for name, own in pages.items()}
 
 
 def _pages(folder: Path, root: Path, name: str) -> Sequence[str]:
@@ -231,10 +231,10 @@ def _only(path: Path, subject: str, folder: Path) -> Path:
     return target
 
 
-def _samples(found: Sequence[Mapping[str, Any]]) -> list[Sample]:
+def _samples(result: Sequence[Mapping[str, Any]]) -> list[Sample]:
     samples: dict[int, Sample] = {}
-    for each in sorted(found, key=lambda each: each["doc_id"]):
-        _, metrics = samples.setdefault(each["doc_id"], ([tuple(given) for given in each["arguments"]], {}))
+    for each in sorted(result, key=lambda each: each["doc_id"]):
+        _, metrics = samples.setdefault(each["doc_id"], ([tuple(provided) for provided in each["arguments"]], {}))
         suffix = "" if each["filter"] == "none" else f"/{each['filter']}"
         metrics |= {f"{metric}{suffix}": float(each[metric]) for metric in each["metrics"] if metric != "perplexity"}
     return list(samples.values())
@@ -244,19 +244,19 @@ def _samples(found: Sequence[Mapping[str, Any]]) -> list[Sample]:
 def test_prompts_and_scores_are_those_of_the_harness_s_own_evaluator(
     name: str, root: Path, harness: Mapping[str, list[Sample]]
 ) -> None:
-    found = ours(name, root)
-    assert len(found) == len(ROWS[DEFINITIONS[name].files["test"]])
-    for (item, verdict), (asked, metrics) in zip(found, harness[name], strict=True):
-        for request, given in zip(item.requests, asked, strict=False):
+    result = ours(name, root)
+    assert len(result) == len(ROWS[DEFINITIONS[name].files["test"]])
+    for (item, verdict), (asked, metrics) in zip(result, harness[name], strict=True):
+        for request, provided in zip(item.requests, asked, strict=False):
             if isinstance(request, LogLikelihood):
-                assert (request.context, request.continuation, request.templated) == (*given, False)
+                assert (request.context, request.continuation, request.templated) == (*provided, False)
             else:
-                context, settings = given
+                context, settings = provided
                 assert request == Generation(context, tuple(settings["until"]), 256)
         assert {name for name in verdict.shares if name not in (GOLD, CLOZE)} == set(metrics)
         assert all(verdict.shares[metric] == (value, 1.0) for metric, value in metrics.items())
         assert verdict.reason == ("correct" if metrics[DEFINITIONS[name].headline] else "wrong")
-    assert len({verdict.shares[DEFINITIONS[name].headline] for _, verdict in found}) == 2, "a test that tells nothing"
+    assert len({verdict.shares[DEFINITIONS[name].headline] for _, verdict in result}) == 2, "a test that tells nothing"
 
 
 @pytest.mark.parametrize("name", ["mmlu", "gsm8k", "piqa"])
@@ -317,9 +317,9 @@ def test_a_task_of_letters_is_also_asked_for_the_texts_of_its_choices(name: str,
 
 
 def test_subjects_are_clusters_of_one_score(root: Path) -> None:
-    found = ours("mmlu", root)
-    assert [item.cluster for item, _ in found] == ["anatomy"] * 4 + ["world_religions"] * 4
-    assert {item.requests[0].context.split("\n")[0].rpartition(" about ")[2] for item, _ in found} == {
+    result = ours("mmlu", root)
+    assert [item.cluster for item, _ in result] == ["anatomy"] * 4 + ["world_religions"] * 4
+    assert {item.requests[0].context.split("\n")[0].rpartition(" about ")[2] for item, _ in result} == {
         "anatomy.",
         "world religions.",
     }
@@ -332,12 +332,12 @@ def test_race_is_asked_of_the_user_and_ten_tasks_have_no_mean(
         if not file.startswith("race"):
             (tmp_path / file).parent.mkdir(exist_ok=True)
             (tmp_path / file).symlink_to(root / file)
-    chosen, skipped = read_items([HarnessTask(name, tmp_path) for name in LANGUAGE], None)
+    selected, skipped = read_items([HarnessTask(name, tmp_path) for name in LANGUAGE], None)
     assert set(skipped) == {"race"}
     assert "race/test.jsonl: missing. Bring it there by hand: " in skipped["race"]
     assert pinned["race/test.jsonl"].origin in skipped["race"]
     results = []
-    for task, items in chosen:
+    for task, items in selected:
         answers = list(map(answers_to, items))
         results.append(TaskResult(task.name, task.headline, task.protocol, items, task.score(items, answers), answers))
     assert len(results) == 10
@@ -357,8 +357,8 @@ def test_race_is_asked_of_the_user_and_ten_tasks_have_no_mean(
 def test_file_that_the_user_brought_and_nobody_can_read_is_left_out_and_told(line: str, tmp_path: Path) -> None:
     (tmp_path / "race").mkdir()
     (tmp_path / "race" / "test.jsonl").write_text(f"{json.dumps(race(1))}\n{line}\n")
-    chosen, skipped = read_items([HarnessTask("race", tmp_path)], None)
-    assert not chosen
+    selected, skipped = read_items([HarnessTask("race", tmp_path)], None)
+    assert not selected
     assert "race/test.jsonl: not as the harness' race/race.yaml reads them (" in skipped["race"]
 
 

@@ -107,10 +107,10 @@ def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
         asked = [
             (one.context, one.continuation) if isinstance(one, LogLikelihood) else one.prompt for one in item.requests
         ]
-        given = [
+        provided = [
             tuple(each) if isinstance(item.requests[0], LogLikelihood) else each[0] for each in sample["arguments"]
         ]
-        assert asked == given
+        assert asked == provided
         assert verdict.shares == {f"{metric}{suffix}": (float(sample[metric]), 1.0) for metric in metrics}
     assert task.headline in verdicts[0].shares
     assert len({verdict.reason for verdict in verdicts}) == 2, "a test that tells nothing"

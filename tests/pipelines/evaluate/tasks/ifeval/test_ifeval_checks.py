@@ -231,8 +231,8 @@ def test_sentences_and_capitals_are_counted_as_nltk_does(nltk_tokenizers: Any) -
 @pytest.fixture
 def harness(nltk_tokenizers: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any], str], bool]:
     """The checkers of lm-evaluation-harness, imported without the rest of it and without its download."""
-    found = [Path(folder) / "lm_eval" / "tasks" / "ifeval" for folder in sys.path]
-    folder = next((path for path in found if (path / "instructions.py").is_file()), None)
+    result = [Path(folder) / "lm_eval" / "tasks" / "ifeval" for folder in sys.path]
+    folder = next((path for path in result if (path / "instructions.py").is_file()), None)
     if folder is None:
         pytest.skip("needs lm_eval")
     for name in ("lm_eval", "lm_eval.tasks", "lm_eval.tasks.ifeval"):

@@ -53,9 +53,9 @@ def test_prompt_is_asked_as_it_stands() -> None:
     ],
 )
 def test_measures_of_an_item(response: str, strict: int, loose: int, reason: str) -> None:
-    found, told = shares(ifeval_item(0, ROW, True), response)
-    assert told == reason
-    assert found == {
+    result, reported = shares(ifeval_item(0, ROW, True), response)
+    assert reported == reason
+    assert result == {
         "prompt_strict": (float(strict == 2), 1),
         "instruction_strict": (strict, 2),
         "prompt_loose": (float(loose == 2), 1),

@@ -48,9 +48,9 @@ def test_trained_files_of_the_user_decide_and_are_in_the_protocol(root: Path, mo
 
 def test_nltk_data_of_the_environment_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NLTK_DATA", str(root / "nltk_data"))
-    found = find_trained(Path("nowhere"))
-    assert found == root / "nltk_data" / FOLDER
-    with sentences_by(trained_sentences(found)):
+    result = find_trained(Path("nowhere"))
+    assert result == root / "nltk_data" / FOLDER
+    with sentences_by(trained_sentences(result)):
         assert count_sentences(RESPONSE) == 1
     assert count_sentences(RESPONSE) == 2
 

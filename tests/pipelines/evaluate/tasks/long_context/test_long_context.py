@@ -65,10 +65,10 @@ def test_who_reads_the_text_finds_the_answer_and_who_guesses_does_not(kind: str)
 
 
 def test_common_words_stand_as_often_more_as_they_should() -> None:
-    found = puzzle("common_words", 65_536)
-    words = found.text.split()
-    common = sum(map(words.count, found.answers)) / len(found.answers)
-    others = {word for word in words if word not in found.answers}
+    result = puzzle("common_words", 65_536)
+    words = result.text.split()
+    common = sum(map(words.count, result.answers)) / len(result.answers)
+    others = {word for word in words if word not in result.answers}
     assert common / (sum(map(words.count, others)) / len(others)) == pytest.approx(COMMON_TIMES / OTHER_TIMES, rel=0.2)
 
 

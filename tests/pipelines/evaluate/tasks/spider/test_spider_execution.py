@@ -19,7 +19,7 @@ def two_results(draw: st.DrawFn) -> tuple[list[tuple], list[tuple]]:
     width = draw(st.integers(1, 4))
     rows = draw(st.lists(st.tuples(*[VALUES] * width), max_size=5))
     order = draw(st.permutations(range(width)))
-    other = [[row[place] for place in order] for row in draw(st.permutations(rows))]
+    other = [[row[location] for location in order] for row in draw(st.permutations(rows))]
     if other and draw(st.booleans()):
         draw(st.sampled_from(other))[draw(st.integers(0, width - 1))] = draw(VALUES)
     return rows, [tuple(row) for row in other]
@@ -31,7 +31,7 @@ def brute_force(gold: list[tuple], answer: list[tuple], ordered: bool) -> bool:
     if len(gold) != len(answer) or len(gold[0]) != len(answer[0]):
         return False
     for order in permutations(range(len(gold[0]))):
-        moved = [tuple(row[place] for place in order) for row in answer]
+        moved = [tuple(row[location] for location in order) for row in answer]
         if moved == gold or (not ordered and Counter(moved) == Counter(gold)):
             return True
     return False

@@ -260,7 +260,9 @@ def _official(sqlparse: Any, item: Item, text: str) -> bool:
         return True
     if len(gold) != len(rows) or len(gold[0]) != len(rows[0]):
         return False
-    orders = [[tuple(row[place] for place in order) for row in rows] for order in permutations(range(len(rows[0])))]
+    orders = [
+        [tuple(row[location] for location in order) for row in rows] for order in permutations(range(len(rows[0])))
+    ]
     if "order by" in item.gold_text.lower():
         return any(moved == gold for moved in orders)
     return any(Counter(moved) == Counter(gold) for moved in orders)

@@ -112,8 +112,8 @@ LINKED = {
 @pytest.mark.parametrize("kind", LINKED)
 def test_a_page_that_consists_of_links_has_a_text(kind):
     text, _ = extract(page(LINKED[kind]), "cascade")
-    wanted = ["province of the Upper Coast"] if "stub" in kind else [f"number {n} of" for n in range(20)]
-    assert [each for each in wanted if each not in text] == []
+    expected = ["province of the Upper Coast"] if "stub" in kind else [f"number {n} of" for n in range(20)]
+    assert [each for each in expected if each not in text] == []
 
 
 def test_a_table_of_data_whose_cells_link_is_no_list_of_links():

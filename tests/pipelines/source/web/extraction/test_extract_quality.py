@@ -26,23 +26,23 @@ def heldout_pages() -> list[tuple[str, dict]]:
     """(HTML, annotated segments) of the pages whose URL's digest starts with a set bit, in the order of the files."""
     with (WEB / "annotations.jsonl").open(encoding="utf-8") as lines:
         notes = {note["url"].strip().partition("#")[0]: note for note in map(json.loads, lines)}
-    found = []
+    result = []
     for path in sorted(WEB.glob("*.warc.gz")):
         for page in read_responses(path):
             assert isinstance(page, Response)
             url = page.url.strip().partition("#")[0]
             if hashlib.sha256(url.encode()).digest()[0] >= 128:
-                found.append((decode(page.body, page.headers.get("content-type", "")), notes[url]))
-    return found
+                result.append((decode(page.body, page.headers.get("content-type", "")), notes[url]))
+    return result
 
 
 def f1(notes: list[dict], texts: list[str]) -> float:
     """Of all segments that belong to a text, and those that do not, together."""
     pairs = list(zip(notes, texts, strict=True))
-    found = sum(segment in text for note, text in pairs for segment in note["with"])
+    result = sum(segment in text for note, text in pairs for segment in note["with"])
     wrong = sum(segment in text for note, text in pairs for segment in note["without"])
-    wanted = sum(len(note["with"]) for note in notes)
-    return 2 * found / (wanted + found + wrong)
+    expected = sum(len(note["with"]) for note in notes)
+    return 2 * result / (expected + result + wrong)
 
 
 @pytest.mark.skipif(not WEB.is_dir(), reason=f"no annotated pages on this machine: {WEB}")

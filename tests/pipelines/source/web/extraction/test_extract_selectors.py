@@ -172,8 +172,8 @@ def attributes(draw: st.DrawFn) -> str:
         for part in draw(st.lists(st.sampled_from(ATTRIBUTES[name]), min_size=1, max_size=3))
     )
     if value and draw(st.booleans()):
-        place = draw(st.integers(0, len(value) - 1))
-        value = f"{value[:place]}&#{ord(value[place])};{value[place + 1 :]}"
+        location = draw(st.integers(0, len(value) - 1))
+        value = f"{value[:location]}&#{ord(value[location])};{value[location + 1 :]}"
     return f' {draw(st.sampled_from([name, name.upper()]))}="{value}"'
 
 
@@ -231,9 +231,9 @@ def body_of(html: str) -> ElementNode:
 def test_a_selector_finds_what_its_rules_find_one_by_one(selector, rules, html):
     body = body_of(html)
     expected = {element for rule in rules for element in body.query_selector_all(rule).values()}
-    found = body.query_selector_all(selector).values()
-    assert set(found) == expected
-    assert len(found) == len(expected)
+    result = body.query_selector_all(selector).values()
+    assert set(result) == expected
+    assert len(result) == len(expected)
 
 
 @pytest.mark.parametrize("doctype", ["", "<!doctype html>"])

@@ -231,8 +231,8 @@ def test_a_page_beyond_parsing_loses_its_surrogates():
 def test_what_follows_a_block_that_goes_is_judged_by_itself(num_inside):
     inside = "<span class='label'>inside <a href='/x'>link</a></span>" * num_inside
     block = f"<div class='share'>share {inside}</div>"
-    kept = "<p class='story'>The water fell again by noon.</p>"
-    text, _ = extract(article(f"{block}<div class='tags'>tags</div>{kept}{block}{kept}"), "cascade")
+    remaining = "<p class='story'>The water fell again by noon.</p>"
+    text, _ = extract(article(f"{block}<div class='tags'>tags</div>{remaining}{block}{remaining}"), "cascade")
     assert text.count("The water fell again by noon.") == 2
     assert not {"share", "inside", "tags"} & set(text.split())
 

@@ -37,12 +37,12 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_page_of_an_arc_file_is_a_response(tmp_path, name):
-    found = list(read_responses(written(tmp_path, name, FILES[name])))
-    assert [page.body.decode() for page in found] == PAGES
-    assert [(page.url, page.date, page.status) for page in found] == [
+    result = list(read_responses(written(tmp_path, name, FILES[name])))
+    assert [page.body.decode() for page in result] == PAGES
+    assert [(page.url, page.date, page.status) for page in result] == [
         (f"http://a.example/{n}", f"2009-02-03T04:05:0{n}Z", 200) for n in range(4)
     ]
-    assert [page.headers["content-type"] for page in found] == ["text/html"] * 4
+    assert [page.headers["content-type"] for page in result] == ["text/html"] * 4
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -61,22 +61,22 @@ def test_places_of_a_plain_arc_file_are_those_of_its_records(tmp_path):
 
 def test_what_is_no_record_costs_itself_and_is_named_once(tmp_path):
     content = b"".join([*RECORDS[:2], b"garbage\nmore garbage\n", *RECORDS[2:]])
-    found = list(read_responses(written(tmp_path, "x.arc", content)))
-    assert [page.body.decode() for page in found if isinstance(page, Response)] == PAGES
-    assert [damage.reason for damage in found if isinstance(damage, Damage)] == ["no ARC record starts here"]
+    result = list(read_responses(written(tmp_path, "x.arc", content)))
+    assert [page.body.decode() for page in result if isinstance(page, Response)] == PAGES
+    assert [damage.reason for damage in result if isinstance(damage, Damage)] == ["no ARC record starts here"]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_breaks_off_names_its_damage_and_keeps_what_is_whole(tmp_path, name):
-    found = list(read_responses(written(tmp_path, name, FILES[name][:-20])))
-    assert isinstance(found[-1], Damage)
-    bodies = [page.body.decode() for page in found if isinstance(page, Response)]
+    result = list(read_responses(written(tmp_path, name, FILES[name][:-20])))
+    assert isinstance(result[-1], Damage)
+    bodies = [page.body.decode() for page in result if isinstance(page, Response)]
     assert bodies == PAGES[: len(bodies)] and len(bodies) >= (0 if "whole" in name else 3)
 
 
 def test_a_record_beyond_the_limit_is_passed_over_with_its_size(tmp_path):
-    found = list(read_responses(written(tmp_path, "x.arc", FILES["x.arc"]), max_record_bytes=80))
-    assert all(isinstance(each, Damage) and "more than the 80" in each.reason for each in found) and len(found) == 4
+    result = list(read_responses(written(tmp_path, "x.arc", FILES["x.arc"]), max_record_bytes=80))
+    assert all(isinstance(each, Damage) and "more than the 80" in each.reason for each in result) and len(result) == 4
 
 
 def lz4(records: list[bytes], path: Path) -> bytes:
@@ -107,5 +107,5 @@ def test_every_page_of_lz4_frames_is_read_and_a_broken_file_names_its_damage(tmp
     content = lz4([*map(warc_record, range(4), PAGES)], path)
     assert [page.body.decode() for page in read_responses(path)] == PAGES
     assert len(list(read_documents(path, extractor="all_text"))) == 4
-    found = list(read_responses(written(tmp_path, "broken.warc.lz4", content[:-30])))
-    assert isinstance(found[-1], Damage) and "LZ4 file is damaged" in found[-1].reason
+    result = list(read_responses(written(tmp_path, "broken.warc.lz4", content[:-30])))
+    assert isinstance(result[-1], Damage) and "LZ4 file is damaged" in result[-1].reason

@@ -85,8 +85,8 @@ def test_a_torn_body_is_damaged_unless_the_record_says_that_it_was_cut(encoding)
     torn = (chunked if encoding == "chunked" else ENCODE[encoding])(noisy)[:-1000]
     with pytest.raises(ValueError, match=f"body is not in its encoding {encoding}|body ends"):
         decoded(torn, *stated)
-    found = decoded(torn, *stated, cut=True)
-    assert found and noisy.startswith(found)
+    result = decoded(torn, *stated, cut=True)
+    assert result and noisy.startswith(result)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "Deflate", "br", "zstd"])
@@ -107,13 +107,13 @@ def test_a_bomb_is_decoded_up_to_the_limit_only(encoding):
 )
 def test_any_body_decodes_within_the_limit_or_is_damaged(body, end, encodings, is_chunked, cut):
     try:
-        found = decoded(
+        result = decoded(
             body[:-end] if end else body, ",".join(encodings), "chunked" * is_chunked, limit=20_000, cut=cut
         )
     except ValueError as error:
         assert str(error).startswith("body ")
         return
-    assert len(found) <= 20_000
+    assert len(result) <= 20_000
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_record_that_is_not_what_its_digest_says_is_damaged(read, warc, field)
     whole = blocks if "Block" in field else [warc.html(n) for n in range(3)]
     fields = [(f"{field}: {DIGESTS['sha1 base32'](content)}",) for content in whole]
     sound = b"".join(warc.record(block, fields=stated) for block, stated in zip(blocks, fields, strict=True))
-    assert [len(found) for found in read(sound)] == [3, 0]
+    assert [len(result) for result in read(sound)] == [3, 0]
     wrong = sound.replace(b"This is page 1", b"This is page 7")
     responses, damages = read(wrong)
     assert [r.body for r in responses] == [warc.html(0), warc.html(2)]
@@ -189,7 +189,7 @@ def test_a_payload_digest_may_be_taken_before_or_after_decoding_and_of_a_body_th
     block = warc.http(sent, headers=("Transfer-Encoding: chunked", "Content-Encoding: gzip"))
     for content in (sent, PAGE):
         stated = f"WARC-Payload-Digest: {DIGESTS['sha1 base32'](content)}"
-        assert [len(found) for found in read(warc.record(block, fields=(stated,)))] == [1, 0]
+        assert [len(result) for result in read(warc.record(block, fields=(stated,)))] == [1, 0]
     cut = ("WARC-Truncated: length", f"WARC-Payload-Digest: {DIGESTS['sha1 hex'](PAGE)}")
     responses, damages = read(warc.record(warc.http(PAGE[:-100]), fields=cut))
     assert [r.body for r in responses] == [PAGE[:-100]] and not damages

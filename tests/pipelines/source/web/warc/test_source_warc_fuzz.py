@@ -34,8 +34,8 @@ edits = st.one_of(
 
 
 def harmed(data: bytes, edit: tuple) -> bytes:
-    kind, place, *how = edit
-    at = int(place * len(data))
+    kind, location, *how = edit
+    at = int(location * len(data))
     match kind, how:
         case "flip", [mask] if data:
             return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
@@ -88,7 +88,7 @@ def test_every_record_that_is_still_whole_is_read_and_every_loss_is_told(read, s
     responses, damages = read(data)
     bodies = {r.body for r in responses}
     assert all(page(n) in bodies for n in range(NUM_PAGES) if records[n] in data)
-    assert all(0 <= found.offset <= len(data) for found in (*responses, *damages))
+    assert all(0 <= result.offset <= len(data) for result in (*responses, *damages))
     assert all(0 < r.length <= len(data) - r.offset for r in responses if r.member is None)
     assert all(damage.reason for damage in damages)
     if not damages:
@@ -120,10 +120,10 @@ def test_what_is_found_does_not_depend_on_the_size_of_reads(read, stored, change
     data = b"".join(stored(packing)) + gzip.compress(b"".join(stored("plain")))
     for change in changes:
         data = harmed(data, change)
-    found = read(data)
+    result = read(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warc_members, "READ_BYTES", read_bytes)
-        assert read(data) == found
+        assert read(data) == result
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
