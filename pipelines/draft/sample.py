@@ -135,7 +135,7 @@ def _documents(kind: str, path: Path, fields: Mapping[str, str], unreadable: lis
         return
     yield from read_documents(
         path,
-        text_field=fields.get("text_field", ""),
+        text_field=fields.get("text_field", TEXT_FIELDS[0]),
         url_field=fields.get("url_field"),
         on_unreadable=lambda _, reason: unreadable.append(reason),
     )

@@ -47,7 +47,7 @@ def read_documents(
             reason. Default: a warning.
 
     Raises:
-        InputError: There is no such file, or a Parquet file has not these columns.
+        InputError: There is no such file, a Parquet file has not these columns, or the name of a field is empty.
 
     Example:
         >>> import tempfile
@@ -58,6 +58,8 @@ def read_documents(
         >>> [(document.text, document.url) for document in read_documents(file)]
         [('The river rose.', 'notes.jsonl#1')]
     """
+    if not text_field or url_field == "":
+        raise InputError(f"text_field = {text_field!r}, url_field = {url_field!r}: a field has a name. Name them.")
     for file in Names().give(find_files([str(path)], Path(), READABLE)):
         with tempfile.TemporaryDirectory(prefix="arctic-read-") as scratch:
             written: list[Document] = []

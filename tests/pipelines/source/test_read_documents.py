@@ -66,3 +66,10 @@ def test_pages_without_an_address_are_known_by_their_places(tmp_path):
     (tmp_path / "a.warc").write_bytes(b"".join(records))
     locations = [f"a.warc:{sum(map(len, records[:number]))}" for number in range(2)]
     assert [each.url for each in read_documents(tmp_path)] == [*locations, "http://example.org/"]
+
+
+@pytest.mark.parametrize("fields", [{"text_field": ""}, {"url_field": ""}])
+def test_a_field_without_a_name_is_a_mistake_of_the_call(tmp_path, fields):
+    (tmp_path / "page.txt").write_text("one")
+    with pytest.raises(InputError, match=r"a field has a name\. Name them"):
+        list(read_documents(tmp_path, **fields))

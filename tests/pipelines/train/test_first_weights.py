@@ -114,7 +114,7 @@ END = "<|end|>"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tokenizer and, in "weights", a model with it."""
     folder = tmp_path_factory.mktemp("recipe")
     ArcticModel(preset("tiny"), seed=0).save_pretrained(folder / "weights")
