@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     if target == LOCAL:
         if folder := ray_folder():
             os.environ["RAY_TMPDIR"] = folder
-        os.environ.update({name: os.environ.get(name, value) for name, value in ray_env().items()})
+        workers_have = {name: value for name, value in ray_env().items() if name not in os.environ}
         options: dict[str, Any] = {
             "num_cpus": num_cpus,
             "include_dashboard": False,
@@ -70,13 +70,14 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         }
     else:
         require_reachable(target)
+        workers_have = {}
         options = {"runtime_env": {"env_vars": ray_env()}}
         # Attempts of a second each, before Ray is imported: by now the head answers, so only a wrong token uses them.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
     import ray
 
     try:
-        with limited(START_LIMIT_S, _unanswered(target)):
+        with _environment(workers_have), limited(START_LIMIT_S, _unanswered(target)):
             ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray ends the process if a head does not answer.
     except (Exception, SystemExit) as error:
@@ -86,6 +87,18 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         yield _describe(target, is_local=target == LOCAL)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes which start meanwhile inherit, and that this one, whose libraries may have started their
+    threads already, does not keep."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
 
 
 def ray_env() -> dict[str, str]:

@@ -178,3 +178,17 @@ def _address(words: str) -> str:
     numbers = [int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8)]
     result = ipaddress.ip_address(b"".join(numbers))
     return str(getattr(result, "ipv4_mapped", None) or result)
+
+
+def test_workers_have_one_thread_each_and_this_process_keeps_its_environment(home: Path, monkeypatch):
+    """Numba refuses to compile in a process whose threads have started and whose variable then changes."""
+    names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAY_USAGE_STATS_ENABLED")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    with connect("local", num_cpus=1):
+        import ray
+
+        assert not [name for name in names if name in os.environ]
+        environment = ray.remote(lambda: {name: os.environ.get(name) for name in names})
+        assert ray.get(environment.remote()) == {names[0]: "1", names[1]: "1", names[2]: "0"}
+    assert not [name for name in names if name in os.environ]

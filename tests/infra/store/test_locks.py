@@ -56,7 +56,8 @@ def test_a_holder_may_remove_its_folder_and_the_next_holds_a_lock_that_others_se
         for thread in threads:
             thread.start()
         assert is_waiting.wait(60)
-        shutil.rmtree(path.parent)
+        # As the store removes it: the third may make a file in it meanwhile.
+        shutil.rmtree(path.parent, ignore_errors=True)
     for thread in threads:
         thread.join(60)
     assert holders in (["second"] * 2 + ["third"] * 2, ["third"] * 2 + ["second"] * 2)
