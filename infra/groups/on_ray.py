@@ -9,6 +9,7 @@ from infra.context import StageContext
 from infra.groups.group import LAST_WORDS_S, POLL_S, Make, Member, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
+from infra.resources.room import await_group
 
 
 class RayGroup:
@@ -30,10 +31,8 @@ class RayGroup:
         self._actors: list[Any] = []
         try:
             wait = Wait(context.stage_id, demand, capacity, context.emit)
-            while not self._room.wait(POLL_S):
-                if is_stopped.is_set():
-                    raise StoppedWaitingError
-                wait.check()
+            if not await_group(self._room, wait, is_stopped):
+                raise StoppedWaitingError
             for number in range(demand.count):
                 actor = ray.remote(_Actor).options(
                     num_cpus=demand.num_cpus,

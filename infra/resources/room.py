@@ -27,10 +27,17 @@ def await_room(
     from ray.util import placement_group, remove_placement_group
 
     capacity.require(who, demand, remedy)
-    wait = Wait(who, demand, capacity, emit, remedy)
     group = placement_group([demand.bundle] * demand.count)
     try:
-        while not group.wait(POLL_S) and not (stop and stop.is_set()):
-            wait.check()
+        await_group(group, Wait(who, demand, capacity, emit, remedy), stop)
     finally:
         remove_placement_group(group)
+
+
+def await_group(group: Any, wait: Wait, stop: threading.Event | None = None) -> bool:
+    """Whether Ray has placed a placement group before `stop`. Raises CapacityError if the wait is in vain."""
+    while not group.wait(POLL_S):
+        if stop and stop.is_set():
+            return False
+        wait.check()
+    return True
