@@ -62,7 +62,6 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     if target == LOCAL:
         if folder := ray_folder():
             os.environ["RAY_TMPDIR"] = folder
-        workers_have = {name: value for name, value in ray_env().items() if name not in os.environ}
         options: dict[str, Any] = {
             "num_cpus": num_cpus,
             "include_dashboard": False,
@@ -70,14 +69,13 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         }
     else:
         require_reachable(target)
-        workers_have = {}
         options = {"runtime_env": {"env_vars": ray_env()}}
         # Attempts of a second each, before Ray is imported: by now the head answers, so only a wrong token uses them.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
     import ray
 
     try:
-        with _environment(workers_have), limited(START_LIMIT_S, _unanswered(target)):
+        with _defaults(ray_env() if target == LOCAL else {}), limited(START_LIMIT_S, _unanswered(target)):
             ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray ends the process if a head does not answer.
     except (Exception, SystemExit) as error:
@@ -90,14 +88,15 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables that processes which start meanwhile inherit, and that this one, whose libraries may have started their
-    threads already, does not keep."""
-    os.environ.update(variables)
+def _defaults(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set those of `variables` that are not set, for processes which start meanwhile; this one, whose libraries may
+    have started their threads already, does not keep them."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in variables:
+        for name in added:
             os.environ.pop(name, None)
 
 
