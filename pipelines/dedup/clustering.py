@@ -17,14 +17,14 @@ Only descriptors and counts go through the calling process; everything else is i
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_clusters
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.dedup.index import Unit
+from pipelines.dedup.index import Unit, in_a_row
 from pipelines.dedup.options import DedupOptions, SemanticOptions
 from pipelines.dedup.parts import Part
 from pipelines.dedup.passages.passes import KINDS, CutShard, MarkShard, MatchRange
@@ -173,11 +173,7 @@ def _sign(
         units.append(Unit(len(units), len(earlier), 0, False, documents, index, part))
         tasks.append(SignShard(len(tasks), options, documents, filtered, part))
     passes.run("sign", tasks, "shards signed")
-    first = 0
-    for number, unit in enumerate(units):
-        units[number] = replace(unit, first=first)
-        first += len(unit.records())
-    return units
+    return in_a_row(units)
 
 
 def _join(units: Sequence[Unit], passes: Passes) -> list[Path]:

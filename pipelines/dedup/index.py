@@ -1,6 +1,8 @@
 """The index of a shard of documents, for comparison with any other shard: records, band words, sorted runs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,12 @@ class Unit:
     def vectors(self) -> np.ndarray:
         """int16 [documents, D]: embeddings of the records, memory-mapped."""
         return _load(self.index, VECTORS)
+
+
+def in_a_row(units: Sequence[Unit]) -> list[Unit]:
+    """The same units, the ordinals of each behind those of the one before."""
+    first = accumulate((len(unit.records()) for unit in units), initial=0)
+    return [replace(unit, first=start) for unit, start in zip(units, first, strict=False)]
 
 
 def save(index: Path, records: np.ndarray, compared: np.ndarray, kind: str = WORDS) -> None:

@@ -13,7 +13,7 @@ semantic-merge      each shard     decisions on both, and the indexes of what is
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.dedup.index import Unit
+from pipelines.dedup.index import Unit, in_a_row
 from pipelines.dedup.options import SemanticOptions
 from pipelines.dedup.passes.groups import group_components
 from pipelines.dedup.passes.heirs import find_heirs
@@ -75,12 +75,12 @@ def _embed(
         if shard.semantic
     ]
     made = [(len(earlier), False, shard.documents, indexes / f"{n:05d}") for n, shard in enumerate(shards)]
-    units: list[Unit] = []
-    first = 0
-    for corpus, fixed, documents, index in [*stored, *made]:
-        units.append(Unit(len(units), corpus, first, fixed, documents, index))
-        first += len(units[-1].records())
-    return units
+    return in_a_row(
+        [
+            Unit(number, corpus, 0, fixed, documents, index)
+            for number, (corpus, fixed, documents, index) in enumerate([*stored, *made])
+        ]
+    )
 
 
 def _compare(options: SemanticOptions, units: Sequence[Unit], passes: Passes) -> int:
