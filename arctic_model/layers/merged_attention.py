@@ -21,6 +21,8 @@ from arctic_model.layers.document_mask import Documents, visible_bias
 
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+CAUSAL = (-1, 0)
+"""Tokens before and after a query that it sees; -1 is no limit."""
 SINK_CHANNELS = 8
 """Channels that a key for the sink adds to a head: one in use, and as many as keep rows aligned for torch's kernels."""
 SinkLogits: TypeAlias = Tensor
@@ -105,10 +107,6 @@ def flash_attention(
         mixed = _FlashWithSinks.apply(queries, keys, values, sink_logits, bounds)
     assert isinstance(mixed, Tensor)
     return mixed
-
-
-CAUSAL = (-1, 0)
-"""Tokens before and after a query that it sees; -1 is no limit."""
 
 
 class _Merged(torch.autograd.Function):
