@@ -23,22 +23,26 @@ HEADERS = {"Authorization": "Bearer secret"}
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def process(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Any, str]]:
-    """The command, ready, and its address."""
-    pytest.importorskip("ray.serve")
-    port = free_port()
-    command = [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--name", NAME, "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    running = subprocess.Popen(
-        [*command, "--max-batch", "2", "--max-queue", "2", "--stream-window", "60"],
-        cwd=tmp_path,
-        env={**environment, "ARCTIC_SERVE_TOKEN": "secret", "PYTHONPATH": str(ROOT)},
+def serve(checkpoint: Path, port: int, *options: str, **variables: str) -> Any:
+    """The command in a process group of its own."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", TOKEN_VARIABLE)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--port", str(port), *options],
+        env={**environment, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    assert running.stdout is not None
+
+
+@pytest.fixture
+def process(checkpoint: Path) -> Iterator[tuple[Any, str]]:
+    """The command, ready, and its address."""
+    pytest.importorskip("ray.serve")
+    port = free_port()
+    options = ("--name", NAME, "--max-batch", "2", "--max-queue", "2", "--stream-window", "60")
+    running = serve(checkpoint, port, *options, **{TOKEN_VARIABLE: "secret"})
     line = running.stdout.readline()
     assert f"http://127.0.0.1:{port}/v1" in line
     yield running, f"http://127.0.0.1:{port}"
@@ -81,26 +85,13 @@ def test_it_answers_frees_what_a_client_leaves_and_drains(
         requests.get(f"{base}/health", timeout=60)
 
 
-def serve(checkpoint: Path, *options: str, **variables: str) -> Any:
-    environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", TOKEN_VARIABLE)}
-    command = [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--port", str(free_port()), *options]
-    return subprocess.Popen(
-        command,
-        env={**environment, "PYTHONPATH": str(ROOT), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "needs"),
     [(["--threads", "4096"], "4096 CPUs"), (["--gpus", "64"], "64 GPUs and 1 CPU"), (["--replicas", "4096"], "4096 x")],
 )
 def test_replicas_that_this_machine_cannot_hold_are_refused(checkpoint: Path, options: list[str], needs: str) -> None:
     pytest.importorskip("ray.serve")
-    refused = serve(checkpoint, *options)
+    refused = serve(checkpoint, free_port(), *options)
     _, errors = refused.communicate(timeout=120)
     assert refused.returncode == 2, errors
     assert re.search(rf"error: arctic serve needs {needs}.*the cluster can have .*Lower --threads, --gpus", errors)
@@ -112,7 +103,7 @@ def test_a_cluster_that_may_grow_is_waited_for_and_the_wait_can_be_stopped(check
     try:
         head.wait()
         access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.token_file)}
-        waiting = serve(checkpoint, "--threads", "64", "--address", f"127.0.0.1:{head.port}", **access)
+        waiting = serve(checkpoint, free_port(), "--threads", "64", "--address", f"127.0.0.1:{head.port}", **access)
         assert re.match(r"waiting for 64 CPUs, \d", waiting.stdout.readline())
         waiting.send_signal(signal.SIGINT)
         _, errors = waiting.communicate(timeout=60)
