@@ -9,12 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from arctic_errors import ArcticError
-from infra.context import Event
+from infra.context import Event, StageContext
 from infra.stage import Stage
 
 
 class StoppedError(ArcticError, RuntimeError):
     """A stage stopped at a commit because it was asked to; the next run goes on from there."""
+
+
+def stop_if_asked(context: StageContext, num_left: int) -> None:
+    """Raise StoppedError between two commits of a stage, if it is asked to stop and `num_left` more are to come."""
+    if num_left and (reason := context.stop_reason()):
+        raise StoppedError(reason)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from infra.budget import StoppedError
-from infra.context import StageContext
+from infra.budget import StoppedError, stop_if_asked
+from infra.context import STOP, StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
 from infra.stage import digest
@@ -83,16 +83,15 @@ def map_shards(
 
     def finished(count: int) -> None:
         context.progress(len(shards) - len(todo) + count, len(shards), unit)
-        if count < len(todo) and (reason := context.stop_reason()):
-            raise StoppedError(reason)
 
     if context.parallel:
-        post = _poster(work, shards, folders, num_cpus, preemptions)
-        _run_on_cluster(context, post, todo, Demand(1, num_cpus), finished)
+        post = _poster(work, shards, folders, context.state / STOP, num_cpus, preemptions)
+        _run_on_cluster(context, post, {index: folders[index] for index in todo}, Demand(1, num_cpus), finished)
     else:
         for count, index in enumerate(todo, start=1):
             _commit_shard(work, shards[index], folders[index])
             finished(count)
+            stop_if_asked(context, len(todo) - count)
     results = [_collect(folder, context.out) for folder in folders]
     for result in results:
         context.quarantined.extend(result.quarantined)
@@ -141,6 +140,7 @@ def _poster(
     work: ShardWork[Descriptor],
     shards: Sequence[Descriptor],
     folders: Sequence[Path],
+    stop: Path,
     num_cpus: float,
     preemptions: int,
 ) -> Callable[[int], Any]:
@@ -148,13 +148,13 @@ def _poster(
     import ray
 
     task: Any = ray.remote(_commit_shard).options(num_cpus=num_cpus, max_retries=preemptions, retry_exceptions=False)
-    return lambda index: task.remote(work, shards[index], folders[index])
+    return lambda index: task.remote(work, shards[index], folders[index], stop)
 
 
 def _run_on_cluster(
     context: StageContext,
     post: Callable[[int], Any],
-    todo: Sequence[int],
+    todo: Mapping[int, Path],
     demand: Demand,
     finished: Callable[[int], None],
 ) -> None:
@@ -163,20 +163,26 @@ def _run_on_cluster(
     capacity = context.capacity or Capacity.look()
     capacity.require(f"a shard of {context.stage_id}", demand)
     wait = Wait(context.stage_id, demand, capacity, context.emit)
-    waiting = list(reversed(todo))
-    running: list[Any] = []
+    waiting = sorted(todo, reverse=True)
+    running: dict[Any, int] = {}
+    num_finished = 0
     try:
         while waiting or running:
             room = capacity.shards_ahead(wait.machines()) - len(running)
-            running += [post(waiting.pop()) for _ in range(min(room, len(waiting)))]
-            done, running = ray.wait(running, timeout=POLL_S, fetch_local=False)
-            ray.get(done)
-            if context.stop_reason():
-                # Shards that are begun are paid for: they are finished, and no other is begun.
-                ray.get(running)
-                done, running = [*done, *running], []
+            for index in [waiting.pop() for _ in range(min(room, len(waiting)))]:
+                running[post(index)] = index
+            done = ray.wait(list(running), timeout=POLL_S, fetch_local=False)[0]
+            # One look a turn: a request between two looks would cut short what is begun.
+            if stop := context.stop_reason():
+                # Shards that are begun are paid for: they are finished, and the others, posted or not, do not begin.
+                done = [each for each, index in running.items() if each in done or _is_begun(todo[index])]
+            num_finished += sum(ray.get(done))
+            for each in done:
+                del running[each]
             if done:
-                finished(len(todo) - len(waiting) - len(running))
+                finished(num_finished)
+            if stop and num_finished < len(todo):
+                raise StoppedError(stop)
             # Behind other work a shard waits its turn; with no machine for it, the stage waits.
             if done or wait.fits():
                 wait.restart()
@@ -187,11 +193,20 @@ def _run_on_cluster(
             ray.cancel(reference)
 
 
-def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) -> None:
+def _is_begun(folder: Path) -> bool:
+    return any(folder.parent.glob(f".{folder.name}.*")) or folder.exists()
+
+
+def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path, stop: Path | None = None) -> bool:
+    """Whether the shard is finished; it does not begin once the file `stop` is there."""
     import secrets
 
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     scratch.mkdir()
+    # In this order: whoever wrote `stop` and then sees no scratch folder knows that the shard does not begin.
+    if stop and stop.exists():
+        scratch.rmdir()
+        return False
     result = work(shard, scratch)
     if not isinstance(result, ShardResult):
         result = ShardResult(result)
@@ -200,6 +215,7 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) 
         json.dumps({"metrics": dict(result.metrics), "quarantined": list(result.quarantined)}),
     )
     rename_durably(scratch, folder)
+    return True
 
 
 def _collect(folder: Path, out: Path) -> ShardResult:

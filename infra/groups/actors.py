@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from infra.budget import StoppedError
+from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
@@ -46,12 +46,6 @@ def map_on_actors(
     for index, task in enumerate(tasks):
         yield index, worker(task)
         stop_if_asked(context, len(tasks) - index - 1)
-
-
-def stop_if_asked(context: StageContext, num_left: int) -> None:
-    """Raise StoppedError between two tasks, whose results the caller has taken by then."""
-    if num_left and (reason := context.stop_reason()):
-        raise StoppedError(reason)
 
 
 class _Actor:
@@ -137,9 +131,11 @@ def _on_cluster(
             pool.start()
         while num_left:
             if not (done := ray.wait(list(pool.running), timeout=POLL_S)[0]):
-                # An actor that starts may take long to make its worker: that is no wait for a machine.
-                if pool.is_waiting and not wait.fits():
-                    wait.check()
+                if pool.is_waiting:
+                    stop_if_asked(context, num_left)
+                    # An actor that starts may take long to make its worker: that is no wait for a machine.
+                    if not wait.fits():
+                        wait.check()
                 continue
             wait.restart()
             reference = done[0]

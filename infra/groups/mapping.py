@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from infra.budget import stop_if_asked
 from infra.context import StageContext
-from infra.groups.actors import stop_if_asked
 from infra.groups.group import Group, Make, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
 

@@ -1,15 +1,17 @@
 """The same graphs on a real Ray: side by side, over worker deaths, with the same bytes for any number of workers."""
 
+import math
 import os
 import threading
 import time
 
 import pytest
 
-from infra.budget import Budget
-from infra.context import StageContext
+from infra.budget import Budget, StoppedError
+from infra.context import STOP, StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
+from infra.groups.actors import map_on_actors
 from infra.plan import plan
 from infra.resources import Resources
 from infra.resources.capacity import Capacity
@@ -303,6 +305,54 @@ def test_a_run_at_its_limit_finishes_the_shards_that_are_begun_and_the_next_one_
     log.close()
     assert outcome.ok and all(built) and built
     assert outcome.artifacts["squares[web]"].manifest.metrics == {"sum": float(sum(n * n for n in range(60)))}
+
+
+def write_slowly(number, folder):
+    (folder / f"{number}.txt").write_text("begun")
+    time.sleep(0.3)
+    return {}
+
+
+class Awaited(StageContext):
+    """Is asked to stop at the n-th look for it."""
+
+    look = 1
+
+    def stop_reason(self):
+        self.look -= 1
+        if self.look <= 0:
+            (self.state / STOP).write_text("enough")
+        return super().stop_reason()
+
+
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_a_request_to_stop_cuts_no_shard_short_whenever_it_comes(tmp_path, look):
+    context = Awaited("squares", tmp_path / "out", tmp_path / "state", lambda event: None, parallel=True)
+    context.look = look
+    with pytest.raises(StoppedError, match="enough"):
+        map_shards(context, write_slowly, list(range(40)))
+    shards = list((context.state / "shards").iterdir())
+    assert len(shards) < 40
+    assert not [shard.name for shard in shards if not (shard / "shard.json").exists()], "no shard was cut short"
+
+
+def on_shards(context, num_cpus):
+    return map_shards(context, squares, [1, 2], num_cpus=num_cpus)
+
+
+def on_actors(context, num_cpus):
+    return list(map_on_actors(lambda: abs, [1, 2], context, num_actors=2, num_cpus=num_cpus))
+
+
+@pytest.mark.parametrize("spread", [on_shards, on_actors])
+def test_a_stage_that_waits_for_a_machine_heeds_a_request_to_stop(tmp_path, spread):
+    """No part of it is ever finished, after which it would look."""
+    endless = Capacity(limits=None, patience_s=math.inf)
+    context = Awaited("squares", tmp_path / "out", tmp_path / "state", lambda event: None, True, endless)
+    context.look = 3
+    context.state.mkdir()
+    with pytest.raises(StoppedError, match="enough"):
+        spread(context, num_cpus=64)
 
 
 def train_until(released):
