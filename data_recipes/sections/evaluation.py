@@ -80,7 +80,8 @@ class EvaluateSection(Section):
     """Number of processes that share the experts of one replica, for a model that is too large for one. Each repeats
     the dense part. Scores do not depend on it."""
     cpus_per_actor: PositiveFloat = 0.5
-    """CPUs that each process of a replica reserves."""
+    """CPUs that each process of a replica reserves. A replica in one process without a GPU answers as many batches of
+    questions side by side, with one copy of the weights."""
     gpus_per_actor: Fraction = 0.0
     """GPUs that each process of a replica reserves."""
     tokens_per_batch: PositiveInt = 8192

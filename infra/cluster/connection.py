@@ -102,7 +102,12 @@ def _defaults(variables: Mapping[str, str]) -> Iterator[None]:
 
 def ray_env() -> dict[str, str]:
     """Environment of the workers: one thread each, since stages spread shards over processes."""
-    return {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return thread_env(1) | {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def thread_env(num_threads: int) -> dict[str, str]:
+    """Environment of a process whose libraries may use this number of threads: numba reads it once, when it starts."""
+    return {"OMP_NUM_THREADS": str(num_threads), "NUMBA_NUM_THREADS": str(num_threads)}
 
 
 def use_token(*, may_create: bool) -> None:

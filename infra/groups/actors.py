@@ -1,6 +1,9 @@
 """Spread tasks over actors that each hold something costly to make, such as a model on a GPU."""
 
-from collections.abc import Callable, Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 from infra.budget import stop_if_asked
@@ -14,8 +17,8 @@ Worker = Callable[[Task], Result]
 
 POLL_S = 1.0
 """Between two looks at the cluster while no actor answers."""
-TASKS_AHEAD = 2
-"""Tasks assigned to an actor at a time: the one it works on, and one so that it never waits for the next."""
+TASKS_AHEAD = 1
+"""Tasks assigned to an actor beyond those that it works on, so that it never waits for the next."""
 
 
 def map_on_actors(
@@ -30,22 +33,55 @@ def map_on_actors(
 ) -> Iterator[tuple[int, Result]]:
     """Yield (index, worker(task)) for every task as it is finished; each actor calls `make()` once for its worker.
 
-    Without `context.parallel`, or with one actor, in this process, one after the other: the stage's own task holds the
-    resources of one. Else on Ray: an actor that the cluster has no room for gets no task and delays no other; one that
-    dies is replaced, up to `preemptions` times in all, and its tasks go to free actors. An exception of `make` or of a
-    worker is raised here. Tasks are handed out in order. While no machine has room for an actor this waits and reports
-    it. Raises CapacityError if the wait is in vain.
+    An actor with several CPUs and no GPU works on as many tasks at a time, each in a separate thread. All threads call
+    the same worker, which exists once.
+
+    Without `context.parallel`, or with one actor, in this process: the stage's own task holds the resources of one.
+    Else on Ray: an actor that the cluster has no room for gets no task and delays no other; one that dies is replaced,
+    up to `preemptions` times in all, and its tasks go to free actors. An exception of `make` or of a worker is raised
+    here. Tasks are handed out in order. While no machine has room for an actor this waits and reports it. Raises
+    CapacityError if the wait is in vain.
     """
     if not tasks:
         return
+    demand = Demand(1, num_cpus, num_gpus)
     if context.parallel and num_actors > 1:
-        demand = Demand(1, num_cpus, num_gpus)
         yield from _on_cluster(make, tasks, context, min(num_actors, len(tasks)), demand, preemptions)
         return
-    worker = make()
-    for index, task in enumerate(tasks):
-        yield index, worker(task)
-        stop_if_asked(context, len(tasks) - index - 1)
+    results = _in_threads(make(), tasks, demand.num_threads)
+    with closing(results):
+        for num_left, result in zip(reversed(range(len(tasks))), results, strict=True):
+            yield result
+            stop_if_asked(context, num_left)
+
+
+def _in_threads(
+    worker: Worker[Task, Result], tasks: Sequence[Task], num_threads: int
+) -> Generator[tuple[int, Result], None, None]:
+    """(index, result) of each task, as `map_on_actors`; one thread is this one, which an interrupt ends at once."""
+    if num_threads == 1:
+        yield from ((index, worker(task)) for index, task in enumerate(tasks))
+        return
+    finished: queue.SimpleQueue[tuple[int, Result] | BaseException] = queue.SimpleQueue()
+    waiting, is_stopped = iter(range(len(tasks))), threading.Event()
+
+    def work() -> None:
+        try:
+            while not is_stopped.is_set() and (index := next(waiting, None)) is not None:
+                finished.put((index, worker(tasks[index])))
+        except BaseException as error:
+            finished.put(error)
+
+    try:
+        for _ in range(num_threads):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in tasks:
+            result = finished.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        is_stopped.set()
 
 
 class _Actor:
@@ -66,8 +102,12 @@ class _ActorPool:
         import ray
 
         self._remote: Any = ray.remote(_Actor).options(
-            num_cpus=demand.num_cpus, num_gpus=demand.num_gpus, max_restarts=0
+            num_cpus=demand.num_cpus,
+            num_gpus=demand.num_gpus,
+            max_concurrency=demand.num_threads,
+            max_restarts=0,
         )
+        self._num_slots = demand.num_threads + TASKS_AHEAD
         self._make = make
         self.waiting = list(reversed(range(num_tasks)))
         # By reference, the actor and its task, None while it starts; a started actor is listed once per free slot.
@@ -93,7 +133,7 @@ class _ActorPool:
             self.running[actor.run.remote(tasks[index])] = actor, index
 
     def finished(self, actor: Any, index: int | None) -> None:
-        self._free_slots[actor] = TASKS_AHEAD if index is None else self._free_slots[actor] + 1
+        self._free_slots[actor] = self._num_slots if index is None else self._free_slots[actor] + 1
 
     def died(self, actor: Any, index: int | None) -> None:
         """Take its tasks back, and start another."""

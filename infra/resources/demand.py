@@ -16,6 +16,11 @@ class Demand:
         """One part, as Ray names resources in placement groups and for workers."""
         return {"CPU": self.num_cpus} | ({"GPU": self.num_gpus} if self.num_gpus else {})
 
+    @property
+    def num_threads(self) -> int:
+        """Threads that work in the process of a part: one for each whole CPU, and one beside a GPU."""
+        return 1 if self.num_gpus else max(1, int(self.num_cpus))
+
     def __str__(self) -> str:
         amounts = ((self.num_gpus, "GPU"), (self.num_cpus, "CPU"))
         part = " and ".join(f"{amount:g} {unit}{'s' * (amount != 1)}" for amount, unit in amounts if amount)

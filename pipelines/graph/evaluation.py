@@ -49,6 +49,7 @@ class EvaluationOptions:
         include: Folder with pages of the user's own for such tasks.
         phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
+        threads: CPU threads of each copy, each of which answers other questions.
         expert_parallel_size: Processes that share the experts of each copy.
         gpus_per_actor: GPUs of each process of a copy.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
@@ -64,6 +65,7 @@ class EvaluationOptions:
     against: Path | None = None
     tokenizer: Path | None = None
     actors: int = 1
+    threads: int = 1
     expert_parallel_size: int = 1
     gpus_per_actor: float = 0.0
     unsafe: str = ""
@@ -90,7 +92,7 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     if lacking and len(lacking) == len(suite.build(chat=False)):
         raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
     execution = evaluate.Execution(
-        options.actors, 1.0, options.gpus_per_actor, expert_parallel_size=options.expert_parallel_size
+        options.actors, options.threads, options.gpus_per_actor, expert_parallel_size=options.expert_parallel_size
     )
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
@@ -209,6 +211,12 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError(f"--actors {options.actors}: it must be 1 or more.")
     if options.expert_parallel_size < 1:
         raise OptionError(f"--ep {options.expert_parallel_size}: it must be 1 or more.")
+    if options.threads < 1:
+        raise OptionError(f"--threads {options.threads}: it must be 1 or more.")
+    if options.threads > 1 and (options.model or options.rescore or options.gpus_per_actor):
+        raise OptionError("--threads: no checkpoint answers on a CPU. Leave it out.")
+    if options.threads > 1 and options.expert_parallel_size > 1:
+        raise OptionError("--threads: each process of --ep has one thread. Leave one of the two out.")
     if options.expert_parallel_size > 1 and (options.model or options.rescore):
         raise OptionError("--ep: no checkpoint is loaded. Leave it out.")
     if options.gpus_per_actor < 0:

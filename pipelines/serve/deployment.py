@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from infra.cluster.connection import thread_env
 from pipelines.errors import OptionError
 from pipelines.serve.app import create_app
 from pipelines.serve.options import Scale, ServeOptions
@@ -51,7 +52,12 @@ def bound(options: ServeOptions, scale: Scale | None = None) -> Application:
     limit = options.max_batch + options.max_queue + ROOM
     settings: dict[str, Any] = {
         "max_ongoing_requests": limit,
-        "ray_actor_options": {"num_cpus": options.num_threads, "num_gpus": options.num_gpus},
+        "ray_actor_options": {
+            "num_cpus": options.num_threads,
+            "num_gpus": options.num_gpus,
+            # Workers of a cluster have one thread by default.
+            "runtime_env": {"env_vars": thread_env(options.num_threads)},
+        },
     }
     if scale is not None:
         settings |= _replicas(options, scale) | {"graceful_shutdown_timeout_s": scale.drain_s}

@@ -1,5 +1,7 @@
 """Counters of a replica, for Prometheus."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pipelines.serve.engine_loop import EngineLoop, Ticket
@@ -8,9 +10,15 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Counters of one replica; every line carries its name."""
+    """Counters of one replica; every line carries its name.
 
-    def __init__(self, engine: EngineLoop, replica: str) -> None:
+    Args:
+        engine: of the replica.
+        replica: its name.
+        threads: CPU threads by the library that has them.
+    """
+
+    def __init__(self, engine: EngineLoop, replica: str, threads: Mapping[str, int]) -> None:
         self._registry = CollectorRegistry()
         labels = {"replica": replica}
 
@@ -32,6 +40,9 @@ class Metrics:
         ):
             gauge = Gauge(f"arctic_{name}_requests", text, ["replica"], registry=self._registry)
             gauge.labels(**labels).set_function(read)
+        gauge = Gauge("arctic_threads", "CPU threads.", ["replica", "library"], registry=self._registry)
+        for library, count in threads.items():
+            gauge.labels(library=library, **labels).set(count)
 
     def count(self, status: int, seconds: float) -> None:
         """Add a request that got its status after `seconds`."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.inference.completion import Completion, Request
+from arctic_model.inference.cpu.products import thread_counts
 from pipelines.models.codec import TextCodec
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
@@ -33,7 +34,7 @@ class Service:
         self.codec: TextCodec = model.codec
         engine = new_engine(model, options.max_batch, options.max_model_len)
         self.engine = EngineLoop(engine, options.max_batch, options.max_queue)
-        self.metrics = Metrics(self.engine, replica)
+        self.metrics = Metrics(self.engine, replica, thread_counts() if device == "cpu" else {})
 
     def start_completion(self, body: CompletionRequest) -> list[Ticket]:
         """Queue the prompts of /v1/completions. Raises GenerationError or QueueFullError."""

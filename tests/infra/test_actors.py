@@ -1,6 +1,7 @@
 """Tasks on actors: each done once even if actors die, and results that name their task."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,43 @@ def test_tasks_run_here_in_order_and_nothing_is_made_for_none(tmp_path):
     assert list(map_on_actors(lambda: Squares(tmp_path), [2, 5], here, num_actors=4)) == [(0, 4), (1, 25)]
     assert len(list(tmp_path.iterdir())) == 1
     assert list(map_on_actors(lambda: 1 // 0, [], here, num_actors=1)) == []
+
+
+class Pairs:
+    """Answers a task only if another one is under way at the same time in this process; made once."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / os.urandom(8).hex()).touch()
+        self.both = threading.Barrier(2)
+
+    def __call__(self, number: int) -> int:
+        self.both.wait(timeout=60)
+        if number < 0:
+            raise ValueError(number)
+        return number * number
+
+
+def test_an_actor_with_two_cpus_works_on_two_tasks_at_a_time_with_one_worker(tmp_path):
+    here = context(tmp_path, parallel=False)
+    result = map_on_actors(lambda: Pairs(tmp_path), range(6), here, num_actors=1, num_cpus=2.0)
+    assert sorted(result) == [(n, n * n) for n in range(6)]
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ValueError, match="-1"):
+        list(map_on_actors(lambda: Pairs(tmp_path), [-1, 2], here, num_actors=1, num_cpus=2.0))
+
+
+@pytest.mark.slow
+def test_two_tasks_at_a_time_on_ray(tmp_path):
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    try:
+        on_ray = context(tmp_path, parallel=True)
+        result = map_on_actors(lambda: Pairs(tmp_path), range(4), on_ray, num_actors=2, num_cpus=4.0)
+        assert sorted(result) == [(n, n * n) for n in range(4)]
+        assert len(list(tmp_path.iterdir())) == 1
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow

@@ -109,6 +109,11 @@ def kernels() -> ModuleType:
     return row_kernels
 
 
+def thread_counts() -> dict[str, int]:
+    """Threads that decoding on a CPU has in this process, by the library that computes."""
+    return {"torch": torch.get_num_threads(), "numba": kernels().num_threads()}
+
+
 def reads_rows_fast(weight: Tensor) -> bool:
     """Whether `arctic_model.inference.cpu.row_kernels` multiplies few rows by such a weight sooner than torch."""
     return weight.device.type == "cpu" and weight.dtype in KERNEL_DTYPES and weight.is_contiguous()

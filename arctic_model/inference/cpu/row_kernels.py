@@ -61,6 +61,11 @@ def use_threads(count: int) -> None:
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
+def num_threads() -> int:
+    """Threads of the kernels that this thread calls."""
+    return int(numba.get_num_threads())
+
+
 def _wide(weight: Any) -> Any:
     """A weight in float32, by its type in compiled code."""
     raise NotImplementedError

@@ -71,6 +71,7 @@ def command(
         Path | None, typer.Option(help="Folder of the tokenizer of --against. Default: as for --tokenizer.")
     ] = None,
     actors: Annotated[int, typer.Option(help="Number of model copies that answer side by side.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of each copy; each answers other questions.")] = 1,
     ep: Annotated[
         int, typer.Option(help="Processes that share the experts of one model copy, if it is too large for one.")
     ] = 1,
@@ -102,6 +103,7 @@ def command(
         against=against,
         tokenizer=tokenizer,
         actors=actors,
+        threads=threads,
         expert_parallel_size=ep,
         gpus_per_actor=gpus_per_actor,
         unsafe=unsafe,

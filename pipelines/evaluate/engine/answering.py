@@ -1,5 +1,6 @@
 """Answers to all requests of a suite: in batches, on any number of actors, each batch recorded when it is finished."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, L
 from pipelines.models.loading import load_model
 from pipelines.models.sharing import expert_group
 from pipelines.models.source import ModelSource
+from pipelines.models.text_model import TextModel
 
 CHARACTERS_PER_TOKEN = 4
 """For sizes of batches only."""
@@ -63,32 +65,27 @@ def answer(
 
 
 class Worker:
-    """Holds a copy of the model, or as `member` of a group a part of it, and answers batches of units with plain
-    data."""
+    """Holds a copy of the model, or as `member` of a group a part of it, and answers batches of units with plain data.
+    Several threads may call it at a time, each with caches of its own."""
 
     def __init__(self, source: ModelSource, batched: bool, member: Member = ALONE) -> None:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
-        model = load_model(source, group=expert_group(member, source.device))
         self._batched = batched
-        self._scorer = LikelihoodScorer(model, batched=batched)
-        self._writer = TextGenerator(model, batched=batched)
-
-    @property
-    def num_read(self) -> int:
-        """Ids that passed through the model for log-likelihoods."""
-        return self._scorer.num_read
+        self._engines = _Engines(load_model(source, group=expert_group(member, source.device)), batched)
 
     def __call__(self, batch: Sequence[Unit]) -> list[tuple[list[list[Any]], float]]:
         """For each unit the answers to its requests, each as the list of its fields, and its seconds. Units that share
         passes share the time of these by their tokens."""
-        scored = iter(self._timed(self._scorer.score, [unit for unit in batch if isinstance(unit[0], LogLikelihood)]))
+        scored = iter(
+            self._timed(self._engines.scorer.score, [unit for unit in batch if isinstance(unit[0], LogLikelihood)])
+        )
         written = iter(self._timed(self._write, [unit for unit in batch if isinstance(unit[0], Generation)]))
         answers = [next(scored if isinstance(unit[0], LogLikelihood) else written) for unit in batch]
         return [([list(value) for value in values], seconds) for values, seconds in answers]
 
     def _write(self, batch: Sequence[Any]) -> list[list[Text]]:
-        return [[text] for text in self._writer.write([unit[0] for unit in batch])]
+        return [[text] for text in self._engines.writer.write([unit[0] for unit in batch])]
 
     def _timed(self, work: Callable[[Any], list[Any]], batch: Sequence[Unit]) -> Iterator[tuple[list[Any], float]]:
         for part in [batch] if self._batched else [[unit] for unit in batch]:
@@ -96,6 +93,14 @@ class Worker:
             results = work(part)
             second_per_token = (time.perf_counter() - began_s) / max(1, sum(map(_tokens, part)))
             yield from zip(results, [second_per_token * _tokens(unit) for unit in part], strict=True)
+
+
+class _Engines(threading.local):
+    """A scorer and a writer of the model for each thread, made when the thread first uses them."""
+
+    def __init__(self, model: TextModel, batched: bool) -> None:
+        self.scorer = LikelihoodScorer(model, batched=batched)
+        self.writer = TextGenerator(model, batched=batched)
 
 
 def units(question: Sequence[Request]) -> Iterator[Unit]:

@@ -23,7 +23,8 @@ class Execution:
 
     Attributes:
         num_actors: Copies of the model that answer side by side.
-        cpus_per_actor: CPUs that each process of a copy reserves.
+        cpus_per_actor: CPUs that each process of a copy reserves. A copy in one process without a GPU answers as many
+            batches side by side, each on one thread: sums that threads share would round otherwise.
         gpus_per_actor: GPUs that each process of a copy reserves; with one, the model runs in bfloat16.
         tokens_per_batch: Tokens that an actor gets at a time, which is also the most work that a kill loses.
         batched: Whether several questions share a pass (see LikelihoodScorer and TextGenerator). None: on a GPU only.

@@ -41,7 +41,7 @@ def process(checkpoint: Path) -> Iterator[tuple[Any, str]]:
     """The command, ready, and its address."""
     pytest.importorskip("ray.serve")
     port = free_port()
-    options = ("--name", NAME, "--max-batch", "2", "--max-queue", "2", "--stream-window", "60")
+    options = ("--name", NAME, "--max-batch", "2", "--max-queue", "2", "--stream-window", "60", "--threads", "2")
     running = serve(checkpoint, port, *options, **{TOKEN_VARIABLE: "secret"})
     line = running.stdout.readline()
     assert f"http://127.0.0.1:{port}/v1" in line
@@ -51,10 +51,21 @@ def process(checkpoint: Path) -> Iterator[tuple[Any, str]]:
     running.wait()
 
 
-def running_requests(base: str) -> int:
+def metrics(base: str, start: str) -> list[str]:
+    """The lines of /metrics that begin so."""
     text = requests.get(f"{base}/metrics", headers=HEADERS, timeout=60).text
-    (line,) = (line for line in text.splitlines() if line.startswith("arctic_unfinished_requests{"))
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
+def running_requests(base: str) -> int:
+    (line,) = metrics(base, "arctic_unfinished_requests{")
     return int(float(line.rsplit(" ", 1)[1]))
+
+
+def threads(base: str) -> dict[str, float]:
+    """CPU threads of a replica by library."""
+    lines = metrics(base, "arctic_threads{")
+    return {re.search('library="([^"]*)"', line)[1]: float(line.rsplit(" ", 1)[1]) for line in lines}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["the command", "all its processes"])
@@ -64,6 +75,7 @@ def test_it_answers_frees_what_a_client_leaves_and_drains(
     openai = pytest.importorskip("openai")
     running, base = process
     assert requests.get(f"{base}/v1/models", timeout=60).status_code == 401
+    assert threads(base) == {"torch": 2, "numba": 2}
     body = {"model": NAME, "prompt": "Row", "max_tokens": 900, "temperature": 0}
     with openai.OpenAI(base_url=f"{base}/v1", api_key="secret", max_retries=0) as client:
         # So long that it has not ended, however busy the machine is.

@@ -1,5 +1,6 @@
 """All requests of a suite: the same bytes for any batch, any number of actors and after any kill; each asked once."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,27 @@ def test_execution_without_actors_is_refused() -> None:
         Execution(num_actors=0)
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_answers_are_the_same_for_any_number_of_threads(
+    ask: Any, batched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them begin together, and there is one model."""
+    expected = ask("one", batched=batched, tokens_per_batch=16)
+    together, workers, threads = threading.Barrier(4), set(), set()
+    real = Worker.__call__
+
+    def watched(self: Worker, batch: Any) -> Any:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            together.wait(timeout=60)
+        workers.add(self)
+        return real(self, batch)
+
+    monkeypatch.setattr(Worker, "__call__", watched)
+    assert ask("four", batched=batched, tokens_per_batch=16, cpus_per_actor=4.0) == expected
+    assert (len(workers), len(threads)) == (1, 4)
+
+
 @pytest.mark.slow
 def test_answers_are_the_same_for_any_number_of_actors(ask: Any) -> None:
     import ray
@@ -163,5 +185,7 @@ def test_answers_are_the_same_for_any_number_of_actors(ask: Any) -> None:
     try:
         for count in (1, 2, 4):
             assert ask(f"{count} actors", parallel=True, num_actors=count, tokens_per_batch=16) == expected
+        options = {"num_actors": 2, "cpus_per_actor": 2.0, "tokens_per_batch": 16}
+        assert ask("2 actors with 2 threads", parallel=True, **options) == expected
     finally:
         ray.shutdown()
