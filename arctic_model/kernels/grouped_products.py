@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.kernels.fp8_products import matrix_product, rounded_factors, scaled_product
+from arctic_model.kernels.operators import grouped_product
 from arctic_model.kernels.row_groups import Groups, PaddedGroups
 
 
@@ -120,7 +120,7 @@ def _product(rows: Tensor, matrices: Tensor, ends: Tensor | None, *, fp8: bool =
         return matrix_product(rows, matrices, fp8=fp8)
     if fp8 and not rows.is_cpu:
         return scaled_product(rows, matrices, ends)
-    return F.grouped_mm(*(rounded_factors(rows, matrices) if fp8 else (rows, matrices)), offs=ends)
+    return grouped_product(*(rounded_factors(rows, matrices) if fp8 else (rows, matrices)), ends)
 
 
 def _factors(parts: Iterable[Tensor], matrices: Iterable[Tensor], fp8: bool) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,11 +1,13 @@
 """The operators of `arctic_model.kernels.operators` on CUDA, under the same names: one launch each."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 import triton
 from torch import Tensor
 
+from arctic_model.kernels import triton_grouped as grouped_kernels
 from arctic_model.kernels import triton_kernels as kernels
 
 ROW_BLOCK = 1024
@@ -13,6 +15,28 @@ ROW_BLOCK = 1024
 NORM_ROWS = 64
 """Rows of one program of a norm's backward: 16,384 tokens make two programs for each multiprocessor of an H100."""
 VOCABULARY_BLOCK = 4096
+GROUPED_MM_MAJORS = {9, 10}
+"""Major compute capabilities on which torch has a kernel for `grouped_mm`, in bfloat16. On others it multiplies group
+by group, and the host waits for the GPU to read their ends (pytorch/pytorch issue 186620)."""
+
+
+class Tile(NamedTuple):
+    """What one program multiplies: rows by columns, `inner` elements of both at a time."""
+
+    rows: int
+    columns: int
+    inner: int
+    num_warps: int
+    num_stages: int
+
+    @property
+    def options(self) -> dict[str, int]:
+        """Of Triton's compiler."""
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages}
+
+
+GROUPED_TILES = {torch.bfloat16: Tile(128, 128, 32, 8, 3), torch.float32: Tile(64, 64, 32, 4, 2)}
+"""They fit in the shared memory of Ada, the smallest (99 KiB)."""
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -88,6 +112,66 @@ def rms_norms_backward(
         BLOCK=triton.next_power_of_2(width),
     )
     return x_gradient, [each.to(weight.dtype) for each, weight in zip(parts.sum(0), weights, strict=True)]
+
+
+def grouped_product(left: Tensor, right: Tensor, ends: Tensor) -> Tensor:
+    """See `operators.grouped_product`. Factors may have any strides."""
+    if left.dtype is torch.bfloat16 and _major(left) in GROUPED_MM_MAJORS:
+        return F.grouped_mm(left, right, offs=ends)
+    product = _rows_times_matrices if right.dim() == 3 else _products_of_groups
+    return product(left, right, ends, GROUPED_TILES[left.dtype])
+
+
+def _major(tensor: Tensor) -> int:
+    """Of the compute capability; 0 on a CPU, for Triton's interpreter."""
+    return torch.cuda.get_device_capability(tensor.device)[0] if tensor.is_cuda else 0
+
+
+def _rows_times_matrices(rows: Tensor, matrices: Tensor, ends: Tensor, tile: Tile) -> Tensor:
+    num_groups, inner, width = matrices.shape
+    out = rows.new_empty(len(rows), width)
+    _launch(
+        grouped_kernels.rows_times_matrices,
+        # As many tiles as the groups may have: the host does not know their ends.
+        (triton.cdiv(len(rows), tile.rows) + num_groups if len(rows) else 0, triton.cdiv(width, tile.columns)),
+        rows,
+        matrices,
+        ends,
+        out,
+        num_groups,
+        inner,
+        width,
+        *rows.stride(),
+        *matrices.stride(),
+        GROUPS=triton.next_power_of_2(num_groups),
+        ROWS=tile.rows,
+        COLUMNS=tile.columns,
+        INNER=tile.inner,
+        **tile.options,
+    )
+    return out
+
+
+def _products_of_groups(left: Tensor, right: Tensor, ends: Tensor, tile: Tile) -> Tensor:
+    (height, _), width = left.shape, right.shape[1]
+    out = left.new_empty(len(ends), height, width)
+    _launch(
+        grouped_kernels.products_of_groups,
+        (triton.cdiv(height, tile.rows), triton.cdiv(width, tile.columns), len(ends)),
+        left,
+        right,
+        ends,
+        out,
+        height,
+        width,
+        *left.stride(),
+        *right.stride(),
+        ROWS=tile.rows,
+        COLUMNS=tile.columns,
+        INNER=tile.inner,
+        **tile.options,
+    )
+    return out
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:

@@ -115,6 +115,13 @@ def rms_norms_backward(
     return residual, weight_gradients
 
 
+@_operator("(Tensor left, Tensor right, Tensor ends) -> Tensor")
+def grouped_product(left: Float[Tensor, "M A"], right: Float[Tensor, "*E A B"], ends: Int[Tensor, " E"]) -> Tensor:
+    """Rows [M, A] times the matrix [E, A, B] of their group, as [M, B]; or [A, M] times [M, B] within each group, as
+    [E, A, B]. Group e ends before row `ends[e]` (int32), and the last one ends with the rows."""
+    return F.grouped_mm(left, right, offs=ends)
+
+
 @_operator("(Tensor gate, Tensor up) -> Tensor")
 def swiglu(gate: Float[Tensor, "M F"], up: Float[Tensor, "M F"]) -> Float[Tensor, "M F"]:
     """`silu(gate) * up`."""

@@ -13,8 +13,8 @@ PADDED = {("cpu", torch.bfloat16)}
 """Devices and dtypes whose rows are laid out as PaddedGroups.
 
 On a CPU in bfloat16 grouped_mm calls oneDNN expert by expert, which builds a kernel for every new number of rows. In
-float32 both layouts are about as fast. A GPU has one kernel for all groups in bfloat16; in float32 torch has none and
-multiplies group by group. The host would have to wait for the GPU to read the numbers of rows."""
+float32 both layouts are about as fast. A GPU has one kernel for all groups, either of torch or ours: with padding, the
+host would have to wait for the numbers of rows."""
 ALIGNED_BYTES = 16
 """The rows of all factors of grouped_mm must be a multiple of this many bytes, on a CPU and on a GPU."""
 ROWS_MULTIPLE = 16

@@ -119,7 +119,7 @@ PRODUCTS: Mapping[str, Callable[[tuple[Any, ...], Any], int]] = {
     "bmm": _of_registry(torch.ops.aten.bmm),
     "addmm": _added,
     "addmm_": _added,
-    "_grouped_mm": _grouped,
+    "grouped_product": _grouped,
     "_varlen_attn": lambda args, _: _attended((args[0], args[3]), 2),
     "_varlen_attn_backward": lambda args, _: _attended((args[1], args[6]), 5),
 }

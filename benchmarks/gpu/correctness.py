@@ -23,6 +23,8 @@ MODEL_BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Error of a gradient as a share of its norm. In bfloat16 a token may choose another expert."""
 FP8_CAPABILITIES = {(9, 0)}
 LOSS_BOUND = 0.01
+ENDS = torch.tensor([100, 100, 229, 300], dtype=torch.int32)
+"""Of groups of 300 rows."""
 
 
 def rows_of_tokens(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
@@ -52,6 +54,7 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
         "rms_norms_backward": (x, [x + 1, x - 1], x, [weight, weight + 1], scale),
         "swiglu": (gate, up),
         "quantized_rows": (x,),
+        "grouped_product": (x, torch.randn(4, 640, 1104).to(dtype), ENDS),
         "rotate": (heads, angles.cos(), angles.sin(), -1, 24),
         **rows_of_tokens(dtype),
     }

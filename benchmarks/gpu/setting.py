@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 
 from arctic_model.config import ArcticConfig
-from arctic_model.kernels import operators
+from arctic_model.kernels import grouped_products, operators
 from arctic_model.moe import dispatch
 from arctic_model.presets import preset
 from arctic_model.training.losses.objective import Batch
@@ -57,7 +57,7 @@ def torch_operators() -> Iterator[None]:
     """Inside, the operators of `arctic_model.kernels.operators` are torch's own operations on every device."""
     with ExitStack() as patches:
         for name, implementation in operators.IMPLEMENTATIONS.items():
-            for module in (operators, dispatch):
+            for module in (operators, dispatch, grouped_products):
                 if hasattr(module, name):
                     patches.enter_context(patch.object(module, name, implementation))
         yield

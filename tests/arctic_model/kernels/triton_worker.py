@@ -5,8 +5,10 @@ from itertools import product
 from typing import Any
 
 import torch
+import triton.language as tl
 from torch import Tensor
 from torch.utils._pytree import tree_iter, tree_map
+from triton.runtime import interpreter
 
 from arctic_model.kernels import on_gpu, operators
 
@@ -87,6 +89,20 @@ def rows_of_tokens(dtype: torch.dtype, num_tokens: int) -> None:
     compare("weighted_sum_backward", torch.randn(num_tokens, 33).to(dtype), rows, weights, tokens, index, True)
 
 
+def groups(dtype: torch.dtype, rows: int) -> None:
+    """Groups without rows, of one, and longer than a tile, by matrices of several tiles; both orders of storage."""
+    lengths = (0, rows, 0, 150 if rows > 1 else 0, 1, 0)
+    ends = torch.tensor(lengths).cumsum(0).int()
+    num_rows, inner, width = int(ends[-1]), 40, 136
+    left = torch.randn(num_rows, inner).to(dtype)
+    matrices = torch.randn(len(lengths), inner, width).to(dtype)
+    compare("grouped_product", left, matrices, ends)
+    compare("grouped_product", left, matrices.mT.contiguous().mT, ends)
+    right = torch.randn(num_rows, width).to(dtype)
+    compare("grouped_product", left.T, right, ends)
+    compare("grouped_product", right.T, left, ends)
+
+
 def quantized(dtype: torch.dtype, rows: int) -> None:
     """Both round to the nearest number; rows longer than a block too."""
     for width in (48, on_gpu.VOCABULARY_BLOCK + 16):
@@ -115,9 +131,21 @@ def loss(dtype: torch.dtype, rows: int) -> None:
     equal("softmax_residual", dtype, (on_gpu.softmax_residual(logits, columns, logits), logits), (expected, residual))
 
 
-CASES: list[Callable[[torch.dtype, int], None]] = [norms, swiglu, rotate, rows_of_tokens, quantized, loss]
+CASES: list[Callable[[torch.dtype, int], None]] = [norms, swiglu, rotate, rows_of_tokens, groups, quantized, loss]
+
+
+def multiply_bfloat16() -> None:
+    """Mend Triton's interpreter, which multiplies the bits of bfloat16 as integers."""
+    dot = interpreter.InterpreterBuilder.create_dot
+
+    def create_dot(builder: Any, a: Any, b: Any, *others: Any) -> Any:
+        return dot(builder, *(builder.create_fp_ext(each, tl.float32) for each in (a, b)), *others)
+
+    interpreter.InterpreterBuilder.create_dot = create_dot
+
 
 if __name__ == "__main__":
+    multiply_bfloat16()
     torch.manual_seed(0)
     for case, dtype, rows in product(CASES, BOUNDS, (0, 1, 6)):
         case(dtype, rows)

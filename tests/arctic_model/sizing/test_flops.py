@@ -48,7 +48,7 @@ def attention_backward(_: Any, queries: Any, keys: Any, *__: Any, **___: Any) ->
 
 
 UNKNOWN_TO_TORCH = {
-    torch.ops.aten._grouped_mm: rows_times_matrices,
+    torch.ops.arctic.grouped_product: rows_times_matrices,
     torch.ops.aten.addmm_: addmm_in_place,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_forward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
