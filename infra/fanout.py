@@ -203,7 +203,7 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path, 
 
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     scratch.mkdir()
-    # In this order: whoever wrote `stop` and then sees no scratch folder knows that the shard does not begin.
+    # In this order: if `stop` is written and no scratch folder is seen after it, the shard does not begin.
     if stop and stop.exists():
         scratch.rmdir()
         return False

@@ -262,7 +262,7 @@ class TrainSection(Section):
         context = self.context_parallel_size
         for num_workers in self.worker_range:
             per_pass = self.micro_batch_sequences * num_workers // context
-            # Workers that do not form whole groups are a mistake of their own.
+            # Another rule refuses workers that do not form whole groups.
             if num_workers % context == 0 and self.global_batch_sequences % per_pass:
                 product = f"{self.micro_batch_sequences} x {num_workers}" + (f" / {context}" if context > 1 else "")
                 shared = " / context_parallel_size" if context > 1 else ""

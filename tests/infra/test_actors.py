@@ -73,21 +73,16 @@ def test_two_tasks_at_a_time_on_ray(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
 def test_tasks_on_ray(tmp_path):
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     on_ray = context(tmp_path, parallel=True)
-    try:
-        for name in ("plain", "deadly"):
-            folder = tmp_path / name
-            folder.mkdir()
-            # more actors than there is room for: those that never start delay no other
-            result = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
-            assert sorted(result) == [(n, n * n) for n in range(9)]
-        assert len(list((tmp_path / "plain").iterdir())) <= 2
-        assert (tmp_path / "deadly" / "died").exists()
-        with pytest.raises(ZeroDivisionError):
-            list(map_on_actors(lambda: 1 // 0, [1, 2], on_ray, num_actors=2))
-    finally:
-        ray.shutdown()
+    for name in ("plain", "deadly"):
+        folder = tmp_path / name
+        folder.mkdir()
+        # more actors than there is room for: those that never start delay no other
+        result = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
+        assert sorted(result) == [(n, n * n) for n in range(9)]
+    assert len(list((tmp_path / "plain").iterdir())) <= 2
+    assert (tmp_path / "deadly" / "died").exists()
+    with pytest.raises(ZeroDivisionError):
+        list(map_on_actors(lambda: 1 // 0, [1, 2], on_ray, num_actors=2))

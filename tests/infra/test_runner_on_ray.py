@@ -1,17 +1,14 @@
 """The same graphs on a real Ray: side by side, over worker deaths, with the same bytes for any number of workers."""
 
-import math
 import os
 import threading
 import time
 
 import pytest
 
-from infra.budget import Budget, StoppedError
-from infra.context import STOP, StageContext
+from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
-from infra.groups.actors import map_on_actors
 from infra.plan import plan
 from infra.resources import Resources
 from infra.resources.capacity import Capacity
@@ -19,16 +16,7 @@ from infra.runner import run, run_inline
 from infra.stage import Early, Stage
 from infra.store import Store
 
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("two_cpus")]
 
 
 @pytest.fixture
@@ -259,100 +247,6 @@ def test_a_stage_that_no_node_can_hold_fails_at_once_and_those_behind_it_are_ski
     assert "train[1] needs 64 CPUs, the cluster can have 2 CPUs" in outcome.failed["train[1]"]
     assert outcome.skipped == {"evaluate[1]": "train[1]"}
     assert set(outcome.artifacts) == {"source[left]"}
-
-
-def slow_square(number, folder):
-    time.sleep(0.3)
-    return squares(number, folder)
-
-
-def slow_squares(context, inputs):
-    results = map_shards(context, slow_square, list(range(60)), num_cpus=0.5)
-    return {"sum": float(sum(result.metrics["square"] for result in results))}
-
-
-def test_a_run_at_its_limit_finishes_the_shards_that_are_begun_and_the_next_one_goes_on(tmp_path):
-    stage = Stage("squares", "web", work=slow_squares)
-    behind = Stage("sum", "web", inputs={"squares": stage}, work=copy_all)
-    store = Store(tmp_path / "store").open()
-    finished = store.state(stage) / "shards"
-
-    class Spent(Budget):
-        """Reached once a shard is finished: no test waits for an hour."""
-
-        def exceeded(self, hours, worker_hours):
-            return "--max-hours 2 is reached" if list(finished.glob("[!.]*")) else ""
-
-    log = EventLog(store.root / "runs" / "limited")
-    outcome = run(plan(store, [behind]), store, log, lambda event: None, Spent())
-    log.close()
-    assert outcome.failed == {}
-    assert outcome.skipped["squares[web]"] == outcome.limit == "--max-hours 2 is reached"
-    assert set(outcome.skipped) == {"squares[web]", "sum[web]"}
-    done = {folder.name: (folder / "shard.json").stat().st_ino for folder in finished.glob("[!.]*")}
-    assert 0 < len(done) < 60
-    assert not list(finished.glob(".*")), "no shard was cut short"
-
-    built = []
-
-    def watch(event):
-        # The shards of the first run are still the same files.
-        if event["event"] == "stage_started" and event["stage"] == "squares[web]":
-            built.extend(done[name] == (finished / name / "shard.json").stat().st_ino for name in done)
-
-    log = EventLog(store.root / "runs" / "unlimited")
-    outcome = run(plan(store, [behind]), store, log, watch)
-    log.close()
-    assert outcome.ok and all(built) and built
-    assert outcome.artifacts["squares[web]"].manifest.metrics == {"sum": float(sum(n * n for n in range(60)))}
-
-
-def write_slowly(number, folder):
-    (folder / f"{number}.txt").write_text("begun")
-    time.sleep(0.3)
-    return {}
-
-
-class Awaited(StageContext):
-    """Is asked to stop at the n-th look for it."""
-
-    look = 1
-
-    def stop_reason(self):
-        self.look -= 1
-        if self.look <= 0:
-            (self.state / STOP).write_text("enough")
-        return super().stop_reason()
-
-
-@pytest.mark.parametrize("look", [1, 2, 3, 4])
-def test_a_request_to_stop_cuts_no_shard_short_whenever_it_comes(tmp_path, look):
-    context = Awaited("squares", tmp_path / "out", tmp_path / "state", lambda event: None, parallel=True)
-    context.look = look
-    with pytest.raises(StoppedError, match="enough"):
-        map_shards(context, write_slowly, list(range(40)))
-    shards = list((context.state / "shards").iterdir())
-    assert len(shards) < 40
-    assert not [shard.name for shard in shards if not (shard / "shard.json").exists()], "no shard was cut short"
-
-
-def on_shards(context, num_cpus):
-    return map_shards(context, squares, [1, 2], num_cpus=num_cpus)
-
-
-def on_actors(context, num_cpus):
-    return list(map_on_actors(lambda: abs, [1, 2], context, num_actors=2, num_cpus=num_cpus))
-
-
-@pytest.mark.parametrize("spread", [on_shards, on_actors])
-def test_a_stage_that_waits_for_a_machine_heeds_a_request_to_stop(tmp_path, spread):
-    """No part of it is ever finished, after which it would look."""
-    endless = Capacity(limits=None, patience_s=math.inf)
-    context = Awaited("squares", tmp_path / "out", tmp_path / "state", lambda event: None, True, endless)
-    context.look = 3
-    context.state.mkdir()
-    with pytest.raises(StoppedError, match="enough"):
-        spread(context, num_cpus=64)
 
 
 def train_until(released):

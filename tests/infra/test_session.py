@@ -13,14 +13,7 @@ from infra.plan import plan
 from infra.session import RunInfo, execute
 from infra.store import Store
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("two_cpus")
 
 
 def write(context, inputs):

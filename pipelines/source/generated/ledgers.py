@@ -88,7 +88,7 @@ class LedgerNumbers:
     def read(self, sink: DocumentSink) -> None:
         for number in range(self.first, self.last):
             text, path = numbered_ledger(self.section, number), f"ledgers/{self.section.seed}"
-            # Each ledger is a group of its own, named as in its URL.
+            # Each ledger is one group, named as in its URL.
             split = sink.draw_split(content_name(text))
             sink.write(generated_document(text, path, origin=f"ledgers {GENERATOR_VERSION}", split=split))
 

@@ -90,24 +90,21 @@ def test_error_of_a_worker_keeps_its_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
 def test_groups_on_ray(tmp_path: Path) -> None:
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     on_ray = context(tmp_path, parallel=True)
-    try:
-        for name, deadly in (("plain", ()), ("deadly", (5, 7))):
-            folder = tmp_path / name
-            folder.mkdir()
-            # More groups than there is room for: those that never start delay no other.
-            result = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
-            assert sorted(result) == [(n, n * n) for n in range(9)]
-            assert sorted(row[2] for row in rows(folder, 1)) == list(range(9))
-        with pytest.raises(ZeroDivisionError, match="thirteen"):
-            list(map_on_groups(squares(tmp_path), [13], on_ray, num_groups=1, demand=PAIR))
-        deadline = time.monotonic() + 30
-        while ray.available_resources()["CPU"] < 2.0:
-            assert time.monotonic() < deadline, "everything is given back"
-            time.sleep(0.1)
-    finally:
-        ray.shutdown()
+    for name, deadly in (("plain", ()), ("deadly", (5, 7))):
+        folder = tmp_path / name
+        folder.mkdir()
+        # More groups than there is room for: those that never start delay no other.
+        result = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
+        assert sorted(result) == [(n, n * n) for n in range(9)]
+        assert sorted(row[2] for row in rows(folder, 1)) == list(range(9))
+    with pytest.raises(ZeroDivisionError, match="thirteen"):
+        list(map_on_groups(squares(tmp_path), [13], on_ray, num_groups=1, demand=PAIR))
+    deadline = time.monotonic() + 30
+    while ray.available_resources()["CPU"] < 2.0:
+        assert time.monotonic() < deadline, "everything is given back"
+        time.sleep(0.1)
