@@ -126,9 +126,8 @@ def _findings(artifact: Artifact, location: DocumentLocation, doc_id: str) -> Fi
 
 def _rows(artifact: Artifact, kind: str, location: DocumentLocation, doc_id: str) -> list[Fields]:
     """Rows of a table with any number of rows a document."""
-    rows: list[Fields] = read_table(
-        artifact.path / kind / location.shard, filters=pc.field("doc_id") == doc_id
-    ).to_pylist()
+    table = read_table(artifact.path / kind / location.shard)
+    rows: list[Fields] = table.filter(pc.field("doc_id") == doc_id).to_pylist()
     return rows
 
 

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from infra.artifact import Artifact
 from infra.store import file_digest
 from pipelines.artifacts.documents import shard_paths
@@ -112,5 +110,5 @@ def _by_share(leak: Leak) -> tuple[float, Leak]:
 
 
 def _kept_ids(shard: Path) -> set[str]:
-    table: pa.Table = read_table(shard, columns=["doc_id"], filters=[("keep", "=", True)])
-    return set(table["doc_id"].to_pylist())
+    table = read_table(shard, columns=["doc_id", "keep"])
+    return set(table.filter(table["keep"])["doc_id"].to_pylist())

@@ -52,7 +52,7 @@ def everything(folder: Path) -> str:
     """All that a later stage can read of the result, as one text."""
     file = ParquetFile(folder / "rows.parquet")
     batches = [batch.to_pylist() for batch in file.iter_batches(300)]
-    table = read_table(folder / "rows.parquet", filters=[("keep", "=", True)]).to_pylist()
+    table = read_table(folder / "rows.parquet").to_pylist()
     tokens = TokenSequences(folder, "train")
     rows = [column.tolist() for column in read_rows([tokens], np.zeros(2, int), np.arange(2))]
     pieces = [tokens.pieces(number) for number in range(2)]
