@@ -11,6 +11,7 @@ from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.isolated import run_isolated
 from pipelines.source.python.standard_library import module_names, pin_library
+from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.warc.responses import write_responses
 from pipelines.source.web.warc_files import read_pages
 
@@ -36,6 +37,9 @@ class PydocPages:
 
 class Pydoc(PydocInput):
     """The pages of the standard library, with the same number of shards on every machine."""
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "extraction": EXTRACTION_VERSION}
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Version and digest of the standard library."""

@@ -3,6 +3,7 @@
 import tomllib
 from typing import Any, get_args
 
+import grimp
 import pytest
 
 from data_recipes.section import ExtensionSection
@@ -12,7 +13,7 @@ from pipelines.source.from_recipe import identity
 from pipelines.source.protocol import InputKind
 from tests.pipelines.fit.wrong_items import ITEMS
 
-READ_HTML = {"warc", "common_crawl", "text_files"}
+EXTRACTION = "pipelines.source.web.extraction.extract"
 each_kind = pytest.mark.parametrize("section", BUILT_IN)
 
 
@@ -21,7 +22,7 @@ def kinds_of(section: type[InputSection]) -> tuple[str, ...]:
 
 
 def added_to_key(section: type[InputSection], **fields: Any) -> set[str]:
-    """What the key of an input has besides its fields."""
+    """Parts of the key of an input besides its fields."""
     sound = tomllib.loads("\n".join(f"{name} = {value}" for name, value in ITEMS[section].sound.items()))
     item = section.model_validate(sound | fields)
     return identity(item).keys() - item.identity().keys()
@@ -40,9 +41,24 @@ def test_the_class_of_a_kind_is_its_section_with_methods(section: type[InputSect
     assert kind.model_fields.keys() == section.model_fields.keys()
 
 
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("pipelines", cache_dir=None)
+
+
 @each_kind
-def test_keys_of_inputs_with_html_have_the_version_of_extraction(section: type[InputSection]) -> None:
-    assert ("extraction" in added_to_key(section)) == (not READ_HTML.isdisjoint(kinds_of(section)))
+def test_keys_of_inputs_whose_code_extracts_text_have_the_version_of_extraction(
+    section: type[InputSection], imports: grimp.ImportGraph
+) -> None:
+    module = section.implementation.partition(":")[0]
+    extracts = imports.chain_exists(importer=module, imported=EXTRACTION)
+    assert ("extraction" in added_to_key(section)) == extracts
+
+
+def test_some_inputs_extract_text_and_others_do_not(imports: grimp.ImportGraph) -> None:
+    modules = {section.implementation.partition(":")[0] for section in BUILT_IN}
+    extract = {module for module in modules if imports.chain_exists(importer=module, imported=EXTRACTION)}
+    assert {"pipelines.source.web.warc_files", "pipelines.source.python.pydoc_pages"} <= extract < modules
 
 
 def test_keys_of_tables_with_urls_have_the_version_of_their_reading() -> None:
