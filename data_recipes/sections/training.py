@@ -26,7 +26,7 @@ class ModelSection(Section):
 
     preset: Name
     """Name of the preset, such as `quickstart` or `arctic-480b`."""
-    overrides: dict[str, int | float | bool | str] = {}
+    overrides: dict[str, int | Annotated[float, Field(allow_inf_nan=True)] | bool | str] = {}
     """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`. Other shapes are
     `{num_experts = 0}` (dense), `{layer_shape = "shared"}` (a shared expert) and `{layer_shape = "moe"}` (experts
     instead of the dense MLP)."""

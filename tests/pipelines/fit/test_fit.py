@@ -1,5 +1,6 @@
 """Every mistake that a recipe can hold is refused when it is planned, with the field, the value and the remedy."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from arctic_model import ArcticConfig
 from data_recipes import load_run, parse_recipe
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
+from data_recipes.sections.training import ModelSection
 from pipelines.cli import main
 from pipelines.fit.finetune import finetune_mistakes
 from tests.pipelines.fit.wrong import Wrong
@@ -115,6 +118,13 @@ def test_every_field_of_a_recipe_has_values_that_are_refused() -> None:
     tables = {section: fields for pages in (OF_RUN, CORPUS) for section, (_, fields) in pages.items()}
     tables |= {section: item.wrong for section, item in ITEMS.items()}
     assert named((section, name) for section, fields in tables.items() for name in fields) == declared
+
+
+def test_every_field_of_an_architecture_has_values_that_are_refused() -> None:
+    _, fields = TRAINING[ModelSection]
+    messages = [row.shown for row in fields["overrides"] if isinstance(row, Wrong)]
+    refused = {name for message in messages for name in re.findall(r"model\.overrides\.(\w+)", message)}
+    assert {field.name for field in dataclasses.fields(ArcticConfig)} <= refused
 
 
 @pytest.mark.parametrize(

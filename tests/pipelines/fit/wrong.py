@@ -9,7 +9,7 @@ class Wrong(NamedTuple):
     value: str
     also: tuple[str, ...] = ()
     shown: str = ""
-    """What the message starts with, if it is not the field with the value."""
+    """Start of the message, if it is not the field with the value."""
 
 
 HUGE = "1180591620717411303424"

@@ -33,10 +33,13 @@ TRAINING: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]
                         *(("width", 3), ("num_layers", 0), ("num_layers", 1.5), ("num_layers", 2**70)),
                         *(("vocab_size", 299), ("hidden_size", -1), ("expert_size", 0), ("num_heads", 3)),
                         *(("num_kv_heads", 3), ("top_k", 5), ("rope_theta", 0.0), ("init_std", -1.0)),
+                        *(("head_size", 1), ("router_bias", 1), ("qk_norm", 1), ("qkv_bias", 1), ("yarn_factor", 1.5)),
+                        *(("yarn_original_positions", 64), ("yarn_beta_fast", 16.0), ("yarn_beta_slow", 2.0)),
+                        ("yarn_attention_factor", 1.5),
                     )
                 ),
-                Wrong("{rms_norm_eps=nan}", shown="model.overrides.rms_norm_eps = nan"),
-                Wrong("{router_bias=1}", shown="model.overrides.router_bias = 1"),
+                Wrong("{rms_norm_eps=nan}", shown="model.overrides.rms_norm_eps = nan: must be above 0, and finite"),
+                Wrong("{num_layers=inf}", shown="model.overrides.num_layers = inf: must be a whole number"),
                 Wrong("{learned_sinks=1}", shown="model.overrides.learned_sinks = 1: must be true or false"),
                 Wrong(
                     "{learned_sinks=true}",
@@ -71,7 +74,10 @@ TRAINING: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]
                     "{layer_shape='moe', dense_size=64}",
                     shown="model.overrides.dense_size = 64 with model.overrides.layer_shape = 'moe'",
                 ),
-                Wrong("{max_positions=32}", shown="tokenize.sequence_length = 64 is more than model.overrides.max_pos"),
+                Wrong(
+                    "{max_positions=32}",
+                    shown="tokenize.sequence_length = 64 is more than model.overrides.max_positions",
+                ),
                 Wrong("{hidden_size=36, num_heads=4}", shown="model.overrides.hidden_size = 36 over"),
                 Wrong(
                     "{num_experts=7}",
