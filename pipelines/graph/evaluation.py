@@ -170,7 +170,8 @@ def _suite(options: EvaluationOptions) -> Suite:
         suite = named_suite(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
     except RecipeError as error:
         raise OptionError(f"--suite: {str(error).removeprefix('evaluate.tasks has ')}") from error
-    if not options.root.is_dir():
+    # A suite whose texts are made from a seed reads no folder.
+    if suite.missing_files() and not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
     return replace(suite, numpy=options.numpy)
 

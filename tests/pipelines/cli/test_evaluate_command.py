@@ -21,7 +21,7 @@ from pipelines.cli import app, main
 from pipelines.errors import OptionError
 from pipelines.evaluate.data.fetch import fetch_known
 from pipelines.evaluate.task import DataError
-from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
+from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph, missing_data
 from pipelines.session import run_graph
 
 TEXTS = [f"Row {number}: SELECT x FROM t WHERE y = {number};" for number in range(50)]
@@ -129,6 +129,12 @@ def test_mistakes_are_told_with_their_mend_before_a_cluster_is_started(
     with pytest.raises(UserError, match=message):
         run_graph(evaluation_graph(EvaluationOptions(**fields)), tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_suite_without_files_needs_no_data(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
+    options = EvaluationOptions((checkpoint,), ("long_context",), tmp_path / "nowhere", tokenizer=tokenizer)
+    assert "evaluate[toy]" in evaluation_graph(options).stages
+    assert missing_data(options) == ""
 
 
 def test_folder_that_is_no_checkpoint_says_what_one_holds(root: Path, tmp_path: Path) -> None:
