@@ -14,7 +14,7 @@ _TOKEN = re.compile(
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b|sk-(?:proj-|ant-)?[A-Za-z0-9]{20,}|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]+)"
     r"|(?<=Bearer )[\w.~+/-]{8,}=*"
 )
-"""Tokens that show what they are: Hugging Face, GitHub, GitLab, Slack, AWS, OpenAI, Anthropic, JSON Web Tokens."""
+"""Tokens with a telling beginning: Hugging Face, GitHub, GitLab, Slack, AWS, OpenAI, Anthropic, JSON Web Tokens."""
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=&?#;\s\"'<>]{1,200})=[^&#;\s\"'<>]+(?:;(?![^=&#;\s\"'<>]*=)[^&#;\s\"'<>]*)*")
 _SIGNED = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-ms-", "x-bz-")
 """Prefixes of all that makes a presigned address."""

@@ -22,7 +22,7 @@ class AnnotateError(UserError, RuntimeError):
 
 
 class Annotation(Protocol):
-    """What to ask of documents, and what it may cost; see `AnnotateSection`."""
+    """The question about documents, and the limits of its cost; see `AnnotateSection`."""
 
     @property
     def name(self) -> str: ...

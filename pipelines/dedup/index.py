@@ -25,7 +25,7 @@ RECORD = np.dtype(
 """`row`: of the document in its shard; `size`: number of documents that it represents, itself included; `length`: UTF-8
 bytes of its text; `digest`: of its words in order."""
 WORDS, VECTORS = "words", "vectors"
-"""What an index compares: band words of texts or of first prompts, or embeddings."""
+"""Items that an index compares: band words of texts or of first prompts, or embeddings."""
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ class PrefixedPasses:
 
 
 class Decided(NamedTuple):
-    """What one comparison left: the folder with `decisions`, `index`, `largest` of all shards, and the counts of each
-    shard."""
+    """The result of one comparison: the folder with `decisions`, `index`, `largest` of all shards, and the counts of
+    each shard."""
 
     folder: Path
     counts: Sequence[Counts]

@@ -34,7 +34,7 @@ REMEDY = "Lower --threads, --gpus, --tensor-parallel, --pipeline-parallel or --r
 
 @dataclass(frozen=True)
 class Notices:
-    """What is called while a server starts: `waiting` with an event every few seconds as long as the cluster has no
+    """Functions called while a server starts: `waiting` with an event every few seconds as long as the cluster has no
     room for the replicas, and `ready` with the URL once the model answers."""
 
     ready: Callable[[str], None]
@@ -49,7 +49,7 @@ def serve_model(options: ServeOptions, scale: Scale, address: str | None, notice
         options: The model and the limits of a replica.
         scale: Replicas and address.
         address: Ray cluster; None for RAY_ADDRESS, else this machine.
-        notices: What is called while the server starts.
+        notices: Functions called while the server starts.
 
     Raises:
         OptionError: If the port is in use, or other machines reach it without a token.

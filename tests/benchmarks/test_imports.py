@@ -19,7 +19,7 @@ def imported(script: Path) -> Iterator[tuple[str, str]]:
 
 
 def names_of(module: str) -> set[str]:
-    """What the source of a module defines or imports, what its `__all__` lists, and the modules below it."""
+    """Names that the source of a module defines or imports or lists in `__all__`, and the modules below it."""
     path = ROOT.joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     names = {below.stem for below in path.iterdir()} if path.is_dir() else set()

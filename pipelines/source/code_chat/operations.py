@@ -1,4 +1,4 @@
-"""What a generated task asks for: steps on a list and the value that is returned, each in words, as a line of Python,
+"""Parts of a generated task: steps on a list and the value that is returned, each in words, as a line of Python,
 and as a function that computes the same in another way."""
 
 import functools
@@ -23,7 +23,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """What is returned in the end: `name` is the first part of the function's name."""
+    """The value that is returned in the end: `name` is the first part of the function's name."""
 
     name: str
     words: str

@@ -1,4 +1,4 @@
-"""Tasks drawn from `operations`: the question, the program that answers it, and what it must return."""
+"""Tasks drawn from `operations`: the question, the program that answers it, and the value that it must return."""
 
 import random
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Task:
         return "\n".join([f"def {self.name}(values):", *lines, f"    return {self.result.code}"])
 
     def expected(self, values: list[Any]) -> Any:
-        """What the function returns for `values`, by the references. Raises whatever these raise."""
+        """The result of the function for `values`, by the references. Raises whatever these raise."""
         for step, n in self.steps:
             values = step.reference(values, n)
         return self.result.reference(values)

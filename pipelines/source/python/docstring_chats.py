@@ -20,7 +20,7 @@ from pipelines.source.python.standard_library import module_names, pin_library
 READER = Path(__file__).resolve().with_name("read_docstrings.py")
 NUM_SHARDS = 4
 WORDINGS_VERSION = 1
-"""Raise it with any change of what is asked and answered."""
+"""Raise it with any change of a question or an answer."""
 
 MEANING = (
     "What does `{name}` do?",
@@ -34,7 +34,7 @@ NAMING = (
 )
 CALLING = ("How is it called?", "Which arguments does it take?", "And its signature?")
 NAMING_SHARE = 0.25
-"""Of the conversations that ask for the name of what a docstring describes."""
+"""Of the conversations that ask for the name of the object that a docstring describes."""
 SUMMARY_CHARACTERS = (20, 400)
 """Shortest and longest first paragraph that answers a question."""
 

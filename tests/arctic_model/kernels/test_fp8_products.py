@@ -36,7 +36,7 @@ def nearest(value: float) -> float:
 
 
 def quantized(row: list[float]) -> list[float]:
-    """What FP8 leaves of a row: the scale is found by trying powers of two."""
+    """A row after rounding to FP8: the scale is found by trying powers of two."""
     largest = max(map(abs, row))
     scale = next(2.0**power for power in range(-126, 128) if largest <= 448 * 2.0**power)
     return [scale * nearest(each / scale) for each in row]

@@ -68,7 +68,7 @@ def test_what_a_removed_one_stood_for_moves_to_the_one_that_stays(deduplicate, t
 
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_what_two_rounds_by_hand_leave(deduplicate, texts, oracle, seed):
-    """The oracle ranks by length and id, and removes what a kept one is near to: texts first, then prompts."""
+    """The oracle ranks by length and id, and removes a document near a kept one: texts first, then prompts."""
     draw = random.Random(seed)
     prompts = [texts.some(("prompt", n), draw.choice([2, 7, 40])) for n in range(8)]
     prompts += [texts.edited(prompt, n, 1) for n, prompt in enumerate(prompts) if len(prompt.split()) == 40]

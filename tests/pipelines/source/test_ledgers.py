@@ -1,4 +1,4 @@
-"""Generated ledgers: what their sentences say, by rules of their own, and how little they share with the tasks."""
+"""Generated ledgers: the content of their sentences, by separate rules, and how little they share with the tasks."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Duplicates in meaning: what is removed, with which evidence, and what the result depends on."""
+"""Duplicates in meaning: the removed documents, their evidence, and the inputs that change the result."""
 
 import random
 import shutil
@@ -49,7 +49,7 @@ def test_a_paraphrase_is_removed_for_the_better_document_with_the_cosine_as_evid
 
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_what_two_rounds_by_hand_leave(deduplicate, texts, static_model, oracle, seed):
-    """The oracle ranks by length and id, and removes what a kept one is near to: in words first, then in meaning."""
+    """The oracle ranks by length and id, and removes a document near a kept one: in words first, then in meaning."""
     draw = random.Random(seed)
     result = [texts.some((seed, n), draw.choice([3, 6, 30])) for n in range(20)]
     for n in range(60):

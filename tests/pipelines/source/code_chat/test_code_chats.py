@@ -1,4 +1,4 @@
-"""Generated programming tasks: what is kept was executed, and what fails or answers wrongly is not."""
+"""Generated programming tasks: a kept task was executed, and one that fails or answers wrongly is dropped."""
 
 import ast
 import random
