@@ -26,7 +26,7 @@ CONTEXT = ("max_positions", "rope_theta", *config_json.YARN)
 """Fields that no weight depends on, so that training goes on with others."""
 LONGEST_BIAS = 1024
 """Tokens of the longest sequences whose documents a matrix separates in attention (see
-`arctic_model.layers.document_mask.document_mask`)."""
+`arctic_model.layers.attention.document_mask.document_mask`)."""
 LARGEST_COUNT = 2**48
 """More than any model could have of anything, and little enough that sizes in bytes fit 64 bits."""
 

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.layers.attention import Attention, LayerCache, Mask
+from arctic_model.layers.attention.grouped_query import Attention, LayerCache, Mask
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm, added, normed
 from arctic_model.layers.rotary import Rotation

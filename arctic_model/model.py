@@ -20,8 +20,8 @@ from arctic_model.config import ArcticConfig
 from arctic_model.inference.generate import generate
 from arctic_model.inference.sampling import GREEDY, Sampling
 from arctic_model.layer import ForwardPolicy, new_layer
-from arctic_model.layers.attention import LayerCache, Mask
-from arctic_model.layers.document_mask import cached_bias, document_mask
+from arctic_model.layers.attention.document_mask import cached_bias, document_mask
+from arctic_model.layers.attention.grouped_query import LayerCache, Mask
 from arctic_model.layers.embedding import TiedHead, TokenEmbedding
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.recomputation import selective_recomputation

@@ -57,9 +57,9 @@ def _child(kind: str, length: int) -> None:
     """Print the peak of this process, in MB, after a forward and a backward pass over two documents of a sequence."""
     import torch
 
-    from arctic_model.layers.attention import attend, attend_piece_by_piece
-    from arctic_model.layers.context_parallel import local_chunks, pieces
-    from arctic_model.layers.document_mask import document_bias, documents
+    from arctic_model.layers.attention.context_parallel import local_chunks, pieces
+    from arctic_model.layers.attention.document_mask import document_bias, documents
+    from arctic_model.layers.attention.grouped_query import attend, attend_piece_by_piece
 
     torch.set_num_threads(1)
     if length:

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, one_core, report
 
-from arctic_model.layers.context_parallel import WHOLE_SEQUENCES
+from arctic_model.layers.attention.context_parallel import WHOLE_SEQUENCES
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.training import loop

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer, LayerOutput
-from arctic_model.layers.attention import Attention
-from arctic_model.layers.document_mask import document_mask
+from arctic_model.layers.attention.document_mask import document_mask
+from arctic_model.layers.attention.grouped_query import Attention
 from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation

@@ -8,7 +8,7 @@ from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.cpu.cpu_pass import ArcticParts, CpuPass, computing_dtype
 from arctic_model.inference.cpu.products import reads_rows_fast
 from arctic_model.inference.cpu.token_pass import TokenPass
-from arctic_model.layers.attention import LayerCache
+from arctic_model.layers.attention.grouped_query import LayerCache
 
 
 class ArcticDecoder:

@@ -15,9 +15,9 @@ from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
-from arctic_model.layers.attention import LayerCache
+from arctic_model.layers.attention.grouped_query import LayerCache
+from arctic_model.layers.attention.stream_cache import StreamCache, StreamRows, stream_table
 from arctic_model.layers.rotary import Rotation
-from arctic_model.layers.stream_cache import StreamCache, StreamRows, stream_table
 
 BLOCK = 128
 """Tokens of a text that one pass reads."""

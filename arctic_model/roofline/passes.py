@@ -7,7 +7,7 @@ from torch import Tensor
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import new_layer
-from arctic_model.layers.document_mask import Documents
+from arctic_model.layers.attention.document_mask import Documents
 from arctic_model.layers.embedding import TokenEmbedding
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation

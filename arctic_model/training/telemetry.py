@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from arctic_model.kernels.comm_stream import CpuHandle, CudaHandle, overlap_statistics
-from arctic_model.layers.context_parallel import ContextGroup
+from arctic_model.layers.attention.context_parallel import ContextGroup
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.history import OpenRecord
 

@@ -9,7 +9,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.language_model import Part
-from arctic_model.layers.attention import LayerCache
+from arctic_model.layers.attention.grouped_query import LayerCache
 
 
 def new_slots(model: Any, ids: Tensor, num_slots: int, capacity: int) -> Slots:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from arctic_model.layers.context_parallel import local_chunks
+from arctic_model.layers.attention.context_parallel import local_chunks
 from arctic_model.training.losses.objective import Batch
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan

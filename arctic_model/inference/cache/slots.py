@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.inference.language_model import Part
-from arctic_model.layers.attention import LayerCache
+from arctic_model.layers.attention.grouped_query import LayerCache
 
 
 @dataclass

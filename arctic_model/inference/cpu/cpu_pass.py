@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from arctic_model.config import ArcticConfig
 from arctic_model.inference.cpu.products import FewRowsMixture, Product, reads_rows_fast
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
-from arctic_model.layers.attention import Attention, LayerCache
+from arctic_model.layers.attention.grouped_query import Attention, LayerCache
+from arctic_model.layers.attention.merged import KeyPart, attend_to_keys
+from arctic_model.layers.attention.stream_cache import StreamCache, StreamRows
 from arctic_model.layers.embedding import TiedHead
 from arctic_model.layers.feed_forward import DenseMLP
-from arctic_model.layers.merged_attention import KeyPart, attend_to_keys
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
-from arctic_model.layers.stream_cache import StreamCache, StreamRows
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.replicated_moe import Mixture, agreed, share
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.cpu.products import NONE, array, kernels, mixture_arrays, reads_rows_fast, widened
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
-from arctic_model.layers.attention import Attention, LayerCache
+from arctic_model.layers.attention.grouped_query import Attention, LayerCache
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
 

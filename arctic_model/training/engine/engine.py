@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, is_expert, unstacked
 from arctic_model.checkpoint.writing import Layout, layout
 from arctic_model.config import ArcticConfig
-from arctic_model.layers.attention import Attention
+from arctic_model.layers.attention.grouped_query import Attention
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.model import ArcticModel
 from arctic_model.moe.experts import Experts

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from arctic_model.layers.context_parallel import ContextGroup
+from arctic_model.layers.attention.context_parallel import ContextGroup
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.parallel import require_context_groups, require_expert_groups, require_shard_groups
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
-from arctic_model.layers.context_parallel import WHOLE_SEQUENCES, ContextGroup, shared_context
+from arctic_model.layers.attention.context_parallel import WHOLE_SEQUENCES, ContextGroup, shared_context
 from arctic_model.layers.embedding import RowChanges
 from arctic_model.model import ArcticModel
 from arctic_model.moe.balance import RouterSums, balance_loss, max_expert_load, no_routers, router_sums, z_loss

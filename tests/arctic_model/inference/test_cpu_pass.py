@@ -12,7 +12,7 @@ from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
 from arctic_model.inference.cpu.token_pass import TokenPass
 from arctic_model.inference.language_model import Part, packed_mask
-from arctic_model.layers.attention import LayerCache
+from arctic_model.layers.attention.grouped_query import LayerCache
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 

@@ -11,7 +11,7 @@ from arctic_model.inference.completion import Request
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import GenerationError
 from arctic_model.inference.streaming import Stream, StreamDecoder, StreamSlots, StreamWindow
-from arctic_model.layers.stream_cache import StreamCache, stream_table
+from arctic_model.layers.attention.stream_cache import StreamCache, stream_table
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.tensors.names import unstacked
-from arctic_model.layers import document_mask
+from arctic_model.layers.attention import document_mask
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.kernels.fp8_products import fp8_linear
-from arctic_model.layers.context_parallel import Pieces, SharedContext, packed_keys
-from arctic_model.layers.document_mask import Documents, takes_documents
-from arctic_model.layers.merged_attention import (
+from arctic_model.layers.attention.context_parallel import Pieces, SharedContext, packed_keys
+from arctic_model.layers.attention.document_mask import Documents, takes_documents
+from arctic_model.layers.attention.merged import (
     KeyPart,
     SinkLogits,
     attend_to_keys,
@@ -24,7 +24,7 @@ from arctic_model.layers.rotary import Rotation, rotate
 
 Mask: TypeAlias = Documents | Tensor | SharedContext
 """The keys that a query sees: documents, or a bias [B, 1, T, S] in the dtype of the queries (see
-`arctic_model.layers.document_mask.document_mask`), or those of several workers."""
+`arctic_model.layers.attention.document_mask.document_mask`), or those of several workers."""
 
 
 @dataclass

@@ -8,10 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arctic_model.layers import attention
-from arctic_model.layers import document_mask as masks
-from arctic_model.layers.attention import Attention, attend, attend_one_by_one
-from arctic_model.layers.document_mask import Documents, document_bias, document_mask, documents, takes_documents
+from arctic_model.layers.attention import document_mask as masks
+from arctic_model.layers.attention import grouped_query
+from arctic_model.layers.attention.document_mask import (
+    Documents,
+    document_bias,
+    document_mask,
+    documents,
+    takes_documents,
+)
+from arctic_model.layers.attention.grouped_query import Attention, attend, attend_one_by_one
 from arctic_model.layers.rotary import rotation
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -124,7 +130,7 @@ def test_flash_attention_by_documents_is_attention_in_float64(rows: list) -> Non
     q, k, v, upstream = (torch.randn(shape, generator=generator).cuda().bfloat16() for shape in shapes)
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
     wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    result = attention.attend_in_documents(*inputs, documents(segments))
+    result = grouped_query.attend_in_documents(*inputs, documents(segments))
     heads = (tensor.transpose(1, 2) for tensor in wide)
     bias = document_bias(segments, torch.float64)
     expected = F.scaled_dot_product_attention(*heads, attn_mask=bias, enable_gqa=True).transpose(1, 2)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arctic_model.layers.attention import attend, attend_in_pieces, attend_piece_by_piece
-from arctic_model.layers.context_parallel import local_chunks, pieces
-from arctic_model.layers.document_mask import document_bias
-from arctic_model.layers.merged_attention import KeyPart, attend_to_parts
+from arctic_model.layers.attention.context_parallel import local_chunks, pieces
+from arctic_model.layers.attention.document_mask import document_bias
+from arctic_model.layers.attention.grouped_query import attend, attend_in_pieces, attend_piece_by_piece
+from arctic_model.layers.attention.merged import KeyPart, attend_to_parts
 
 SEGMENTS = [
     [[0] * 24],

@@ -6,7 +6,7 @@ import sys
 import torch
 import torch.distributed as dist
 
-from arctic_model.layers.context_parallel import ContextGroup
+from arctic_model.layers.attention.context_parallel import ContextGroup
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arctic_model.kernels.comm_stream import CommStream
-from arctic_model.layers.document_mask import Documents, document_bias, documents, needs_bias, takes_documents
+from arctic_model.layers.attention.document_mask import Documents, document_bias, documents, needs_bias, takes_documents
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class SharedContext:
 def shared_context(
     segments: Int[Tensor, "B T"], group: ContextGroup, dtype: torch.dtype, head_dim: int
 ) -> SharedContext:
-    """The mask of a pass over parts of sequences, see `arctic_model.layers.document_mask.document_mask`. On a GPU whose
-    flash attention refuses the heads it is a bias, whatever the length.
+    """The mask of a pass over parts of sequences, see `document_mask.document_mask`. On a GPU whose flash attention
+    refuses the heads it is a bias for every length.
 
     Args:
         segments: number of each token's document in its row, of this worker's part.

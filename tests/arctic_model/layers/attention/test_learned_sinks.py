@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from arctic_model.layers.attention import (
+from arctic_model.layers.attention.context_parallel import local_chunks, pieces
+from arctic_model.layers.attention.document_mask import document_bias, documents
+from arctic_model.layers.attention.grouped_query import (
     attend,
     attend_in_documents,
     attend_in_pieces,
     attend_one_by_one,
     attend_piece_by_piece,
 )
-from arctic_model.layers.context_parallel import local_chunks, pieces
-from arctic_model.layers.document_mask import document_bias, documents
-from arctic_model.layers.merged_attention import KeyPart, attend_to_keys, attend_to_parts
+from arctic_model.layers.attention.merged import KeyPart, attend_to_keys, attend_to_parts
 from tests.kit.optional import needs
 
 SEGMENTS = [

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from arctic_model.layers.attention import LayerCache, Mask
-from arctic_model.layers.merged_attention import KeyPart, SinkLogits, attend_to_keys
+from arctic_model.layers.attention.grouped_query import LayerCache, Mask
+from arctic_model.layers.attention.merged import KeyPart, SinkLogits, attend_to_keys
 from arctic_model.layers.rotary import Rotation, rotate, rotation
 from arctic_model.rope import Rope
 

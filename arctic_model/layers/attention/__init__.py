@@ -1,0 +1,1 @@
+"""Attention of a layer: grouped queries, the documents that they see, and keys merged, shared or cached."""
