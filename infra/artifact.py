@@ -77,6 +77,7 @@ class Artifact:
     """A committed result: a folder and its manifest.
 
     `folder` may lack files of a result in object storage; `path` is the same folder, once `fetch` has downloaded them.
+    `state`: size and time of change, in ns, of the file that the manifest was read from.
 
     Example:
         >>> import tempfile
@@ -88,6 +89,7 @@ class Artifact:
     folder: Path
     manifest: Manifest
     fetch: Callable[[Path, Manifest], None] | None = field(default=None, compare=False, repr=False)
+    state: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
     @property
     def path(self) -> Path:

@@ -26,6 +26,7 @@ from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage
 from infra.store import Store, Turn, disk_full, write_durably
+from infra.store.integrity import known_manifests
 
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""
@@ -137,7 +138,8 @@ def _attempt(
     started = time.monotonic()
     try:
         require(stage.packages, stage.id)
-        metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))
+        with known_manifests(upstream):
+            metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))
         seconds = time.monotonic() - started
         artifact = store.commit(
             stage,

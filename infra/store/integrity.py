@@ -6,24 +6,38 @@ A reader of committed bytes looks up their digest in the manifest above them. Fi
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from infra.artifact import FileEntry, released
+from infra.artifact import Artifact, FileEntry, Manifest, released
 from infra.store.errors import StoreError
 from infra.store.files import file_digest, read_footer
 from infra.store.remote import MANIFEST
 from infra.store.store import read_manifest
 
 _intact: set[tuple[Path, int, int]] = set()
+_known: dict[tuple[str, int, int], Manifest] = {}
 _STAGES = f"{os.sep}stages{os.sep}"
 _MISSING = -1, -1
 
 
 class DamageError(StoreError):
     """A committed file has changed since its commit: the message names the result and the remedy."""
+
+
+@contextmanager
+def known_manifests(artifacts: Iterable[Artifact]) -> Iterator[None]:
+    """Take the digests of these results from their manifests, which were checked when they were read: parsing one again
+    costs more than most checks. A manifest whose file has changed since is read again."""
+    known = {(str(each.folder.absolute()), *each.state): each.manifest for each in artifacts if each.state}
+    _known.update(known)
+    try:
+        yield
+    finally:
+        for each in known:
+            _known.pop(each, None)
 
 
 def read_committed(file: Path) -> bytes:
@@ -140,8 +154,9 @@ def _locate(file: str) -> tuple[str, int, int] | None:
 
 
 @lru_cache(maxsize=64)
-def _entries(folder: str, _size: int, _changed_ns: int) -> Mapping[str, FileEntry]:
-    return {entry.path: entry for entry in read_manifest(Path(folder)).files}
+def _entries(folder: str, size: int, changed_ns: int) -> Mapping[str, FileEntry]:
+    manifest = _known.get((folder, size, changed_ns)) or read_manifest(Path(folder))
+    return {entry.path: entry for entry in manifest.files}
 
 
 def _is_footer_of(entry: FileEntry, file: Path) -> bool:

@@ -224,19 +224,23 @@ class Store:
 
     def find(self, stage: Stage) -> Artifact | None:
         """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
-        path = self.path(stage)
         try:
-            content = (path / MANIFEST).read_bytes()
+            return self._artifact(self.path(stage))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return self._artifact(path, _parse(path, content))
 
     def read(self, path: Path) -> Artifact:
         """The committed result in folder `path`. Raises StoreError."""
-        return self._artifact(path, read_manifest(path))
+        try:
+            return self._artifact(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
-    def _artifact(self, path: Path, manifest: Manifest) -> Artifact:
-        return Artifact(path, manifest, self.remote.fetch if self.remote else None)
+    def _artifact(self, path: Path) -> Artifact:
+        with (path / MANIFEST).open("rb") as file:
+            status, content = os.fstat(file.fileno()), file.read()
+        state = status.st_size, status.st_mtime_ns
+        return Artifact(path, _parse(path, content), self.remote.fetch if self.remote else None, state)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every committed result, by name, subject and key."""
@@ -342,8 +346,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = (folder / MANIFEST).read_bytes()
     except OSError as error:
-        raise StoreError(f"{folder / MANIFEST}: cannot be read ({error}).") from error
+        raise _unreadable(folder, error) from error
     return _parse(folder, content)
+
+
+def _unreadable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder / MANIFEST}: cannot be read ({error}).")
 
 
 def _parse(folder: Path, content: bytes) -> Manifest:
