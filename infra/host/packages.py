@@ -27,10 +27,13 @@ def problems(names: Iterable[str]) -> list[str]:
 
 
 def remedy(names: Iterable[str]) -> str:
-    """How to install `names`."""
-    extras = sorted({extra for extra, requirement in optional() if _same(requirement.name, names)})
-    target = f"'.[{','.join(extras)}]'" if extras else "."
-    return f"Run: pip install -e {target} -c constraints.txt"
+    """How to install `names`: by their extra, or by name if no extra has them."""
+    distributions = list(names)
+    extras = sorted({extra for extra, requirement in optional() if _same(requirement.name, distributions)})
+    brought = [requirement.name for _, requirement in optional()]
+    others = [name for name in distributions if not _same(name, brought)]
+    targets = [*([f"-e '.[{','.join(extras)}]'"] if extras else []), *others]
+    return f"Run: pip install {' '.join(targets)} -c constraints.txt"
 
 
 def require(names: Iterable[str], user: str) -> None:

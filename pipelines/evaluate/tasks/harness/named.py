@@ -8,6 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
+from infra.host.packages import PackageError, require
 from pipelines.evaluate.data.files import rows_of
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, drawn, form_of, way_of
@@ -58,7 +59,11 @@ class NamedHarnessTask:
     limit: int | None = None
     chat: bool = False
     runs: Literal["", "python", "sql"] = ""
-    packages: tuple[str, ...] = (PACKAGE,)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The harness, and packages that the page's own code needs and does not find."""
+        return (PACKAGE, *self.page.code.missing)
 
     @property
     def page(self) -> HarnessPage:
@@ -83,22 +88,29 @@ class NamedHarnessTask:
         generates = str(self.page.fields.get("output_type", "generate_until")) == "generate_until"
         way = way_of(self.chat and generates)
         seed = f", seed {self.options.seed}" if self.shots else ""
-        return f"lm-evaluation-harness 0.4.13, page {self.page.digest}, {self.shots}-shot{seed}, {way}"
+        optional = f", {self.page.code.optional}" if self.page.code.optional else ""
+        return f"lm-evaluation-harness 0.4.13, page {self.page.digest}, {self.shots}-shot{seed}, {way}{optional}"
 
     @property
     def files(self) -> tuple[str, ...]:
         return tuple(self.page.files(self.root).values())
 
     def items(self) -> list[Item]:
-        """Raises PackageError if the harness is not installed, DataError if the dataset is not at hand."""
+        """Raises PackageError if the harness or a package of the page's code is missing, DataError if the dataset is
+        not at hand or does not fit the page."""
         docs = list(self._task.eval_docs)
         kept = set(drawn([self._item_id(row) for row in range(len(docs))], self.limit))
         items = []
         for row, doc in enumerate(docs):
-            # Examples that are drawn separately for each question are drawn for all of them, in order.
-            context = self._task.fewshot_context(doc, num_fewshot=self.shots)
-            if row in kept:
-                items.append(self._item(row, doc, context))
+            try:
+                # Examples that are drawn separately for each question are drawn for all of them, in order.
+                context = self._task.fewshot_context(doc, num_fewshot=self.shots)
+                if row in kept:
+                    items.append(self._item(row, doc, context))
+            except MALFORMED as error:
+                raise DataError(
+                    f"{self.name}: row {row} of its dataset cannot be asked ({error}). {self._mend()}"
+                ) from error
         return items
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
@@ -173,7 +185,12 @@ class NamedHarnessTask:
     @cached_property
     def _task(self) -> Any:
         harness = harness_imported()
-        fields = dict(harness.load_page(self.page.path))
+        require(self.packages, self.name)
+        try:
+            fields = dict(harness.load_page(self.page.path))
+        except ImportError as error:
+            # A package may be there and broken, or lack one of its own.
+            raise PackageError(f"{self.name}: its code cannot be imported ({error}). Install or mend that.") from error
         if int(fields.get("repeats") or 1) != 1:
             raise DataError(f"{self.name}: its page repeats every question, which is not supported. Name another task.")
         try:

@@ -2,6 +2,7 @@
 seconds."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,12 @@ import yaml
 
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.harness.lm_eval_package import PACKAGE
+from pipelines.evaluate.tasks.harness.page_code import PageCode
 
 DATASETS = "lm_eval"
 """Folder of the data root with datasets of the Hub: <path>/<name>/<split>.jsonl, .jsonl.gz or .json."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json")
+FUNCTION = r"""!function\s+["']?([\w.]+)\.\w"""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -61,9 +64,19 @@ class HarnessPage:
 
     @property
     def digest(self) -> str:
-        """Of the page, its includes, and the Python modules in its folder."""
-        files = [*self._chain(), *sorted(self.path.parent.glob("*.py"))]
+        """Of the page, its includes, the Python modules in its folder, and those elsewhere that it uses."""
+        beside = sorted(self.path.parent.glob("*.py"))
+        known = {file.resolve() for file in beside}
+        files = [*self._chain(), *beside, *(file for file in self.code.files if file not in known)]
         return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+    @cached_property
+    def code(self) -> PageCode:
+        """The modules whose functions the page names. Raises DataError if one is no Python."""
+        try:
+            return PageCode.read(module for path in self._chain() for module in _modules(path))
+        except SyntaxError as error:
+            raise DataError(f"{self.path}: its code is no Python ({error}). Mend it, or name another task.") from error
 
     @property
     def headline(self) -> str:
@@ -108,6 +121,12 @@ def _that_mention(folder: Path, name: str) -> Iterator[Path]:
     for path in sorted(folder.rglob("*.yaml")):
         if any(line.split() == ["task:", name] for line in path.read_text(encoding="utf-8").splitlines()):
             yield path
+
+
+def _modules(path: Path) -> Iterator[Path]:
+    """The modules beside a page that its functions are in."""
+    for name in re.findall(FUNCTION, path.read_text(encoding="utf-8")):
+        yield path.parent.joinpath(*name.split(".")).with_suffix(".py")
 
 
 def _read(path: Path) -> dict[str, Any]:
