@@ -26,7 +26,7 @@ def is_cell(measure: str) -> bool:
 
 
 def retrieval(scores: Mapping[str, Score]) -> Figure:
-    """One panel a task: a column for each length of text, a row for each depth, percent in each cell."""
+    """One panel a task: a column for each length of text, a row for each depth, the score in each cell."""
     figure, first = card()
     first.remove()
     tasks = sorted({match[1] for match in map(CELL.fullmatch, scores) if match})
@@ -52,8 +52,7 @@ def _draw_panel(axes: Axes, task: str, scores: Mapping[str, Score]) -> None:
         axis.set_major_formatter(FixedFormatter([f"{label}" for label in labels]))
     for row, column in np.argwhere(np.isfinite(shares)):
         colour = "white" if shares[row, column] > DARK else "black"
-        percent = f"{100 * shares[row, column]:.0f}"
-        axes.annotate(percent, (column, row), ha="center", va="center", fontsize=6, color=colour)
+        axes.annotate(f"{shares[row, column]:.2f}", (column, row), ha="center", va="center", fontsize=6, color=colour)
 
 
 def _table(task: str, scores: Mapping[str, Score]) -> tuple[Sequence[int], Sequence[float], np.ndarray]:

@@ -47,7 +47,7 @@ def test_every_length_and_depth_has_its_cell_in_the_panel_of_its_task(tmp_path):
     assert np.array_equal(drawn["passkey"].images[0].get_array(), VALUES)
     assert [label.get_text() for label in drawn["passkey"].get_xticklabels()] == ["4", "16", "128"]
     assert [label.get_text() for label in drawn["passkey"].get_yticklabels()] == ["0.0", "0.25", "0.5", "0.75", "1.0"]
-    assert [text.get_text() for text in drawn["multi key"].texts] == ["25"]
+    assert [text.get_text() for text in drawn["multi key"].texts] == ["0.25"]
 
 
 def test_cells_stand_in_the_figure_and_other_measures_in_the_table():
