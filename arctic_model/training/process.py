@@ -1,15 +1,36 @@
-"""Settings of the process that trains: determinism, and how the C library treats freed memory."""
+"""The process that trains or shares a model: its group, determinism, and how the C library treats freed memory."""
 
 import ctypes
 import hashlib
+import os
 import sys
+from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Constants of glibc's malloc.h."""
 MMAP_BYTES = 2**30
 """Larger blocks still come from the kernel, and go back to it."""
+
+
+def join_group(
+    backend: str, rendezvous: str, rank: int, size: int, timeout_s: float, *, one_machine: bool = False
+) -> None:
+    """Join the default process group of the processes that meet at the file `rendezvous`, which does not exist yet.
+
+    A file and not a port: torch's own meeting point listens on every interface and asks nobody for a token. On
+    `one_machine` the connections stay on loopback as well.
+    """
+    if one_machine:
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    limit = timedelta(seconds=timeout_s)
+    # Not by a URL: a "#" or "?" in the folder's name would end its path.
+    store = dist.FileStore(rendezvous, size)
+    # A store has 5 minutes of its own, and NCCL waits there for the first worker of each group.
+    store.set_timeout(limit)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
 
 
 def prepare_process(seed: int, *, deterministic: bool = True) -> None:

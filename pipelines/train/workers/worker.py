@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from arctic_model.training.history import Record
 from arctic_model.training.loop import Batches, InterruptedTrainingError, Observer, TrainingError, train
 from arctic_model.training.losses.objective import Batch
 from arctic_model.training.plan import TrainingPlan
+from arctic_model.training.process import join_group
 from infra.budget import StoppedError
 from infra.context import StageContext
 from infra.store.integrity import committed_folder, damage
@@ -273,25 +273,13 @@ def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: st
 def work_in_group(
     job: TrainJob, context: StageContext, rank: int, world: int, rendezvous: str, *, one_machine: bool
 ) -> None:
-    """Join the workers that meet at the file `rendezvous`, and work.
-
-    A file and not a port: torch's own meeting point listens on every interface and asks nobody for a token. On one
-    machine the workers' connections stay on loopback as well.
-    """
+    """Join the workers that meet at the file `rendezvous`, and work."""
     started = time.monotonic()
     set_environment(job.group)
     # Ray shows each worker its own GPU alone, as number 0.
     os.environ["LOCAL_RANK"] = "0"
-    if one_machine:
-        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        job.group.backend,
-        # Not by a URL: a "#" or "?" in the folder's name would end its path.
-        store=dist.FileStore(rendezvous, world),
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=job.group.collective_timeout_s),
-    )
+    limit = job.group.collective_timeout_s
+    join_group(job.group.backend, rendezvous, rank, world, limit, one_machine=one_machine)
     try:
         work(job, context, started)
     finally:

@@ -36,7 +36,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, how: str, **settings: Any) -> l
 
     seen: list[str | None] = []
     monkeypatch.setattr(dist, "init_process_group", begun)
-    monkeypatch.setattr(dist, "FileStore", lambda *_: None)
+    monkeypatch.setattr(dist, "FileStore", lambda *_: SimpleNamespace(set_timeout=lambda _: None))
     monkeypatch.setattr(os, "environ", {name: os.environ[name] for name in NAMES if name in os.environ})
     with pytest.raises(BegunError):
         begin(SimpleNamespace(group=WorkerGroup(**settings)), how)
