@@ -68,7 +68,7 @@ class Running:
 
 def main() -> None:
     quick = arguments(__doc__.splitlines()[0]).quick
-    turns, steps = (5, 1) if quick else (15, 2)
+    turns, steps = (3, 1) if quick else (15, 2)
     print(machine("torch", "deepspeed"))
     print(
         f"{PASSES} passes of {SEQUENCES} x {LENGTH} tokens a worker and step; median of {turns} turns of {steps} steps."

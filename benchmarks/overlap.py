@@ -35,7 +35,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 
 DELAYS_MS = (0, 10, 20, 30)
-QUICK_DELAYS_MS = (10, 20)
+QUICK_DELAYS_MS = (10,)
 GOAL = 0.95
 SEQUENCES, LENGTH = 4, 256
 CPU_LAYERS = ArcticConfig(
