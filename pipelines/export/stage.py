@@ -14,7 +14,7 @@ from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.exported import MODEL, write_agreement
 from pipelines.export.inputs import ExportInputs
 
-VERSION = 2
+VERSION = 3
 
 
 def stage(run_name: str, section: ExportSection, inputs: ExportInputs[Stage]) -> Stage:

@@ -54,9 +54,13 @@ class VllmOptions:
                 "with: arctic export --to huggingface"
             )
         self._require_own_code()
-        heads = config["num_attention_heads"]
-        if self.tensor_parallel < 1 or heads % self.tensor_parallel:
-            raise OptionError(f"--tensor-parallel {self.tensor_parallel}: does not divide {heads} heads. Change it.")
+        # A single key-value head is repeated on every GPU.
+        for name, repeatable in (("num_attention_heads", 0), ("num_key_value_heads", 1)):
+            heads = config[name]
+            if self.tensor_parallel < 1 or (heads != repeatable and heads % self.tensor_parallel):
+                raise OptionError(
+                    f"--tensor-parallel {self.tensor_parallel}: does not divide {heads} heads ({name}). Change it."
+                )
         if not 1 <= self.pipeline_parallel <= config["num_hidden_layers"]:
             raise OptionError(
                 f"--pipeline-parallel {self.pipeline_parallel}: the model has {config['num_hidden_layers']} layers. "

@@ -56,6 +56,12 @@ class ArcticConfig(MixtralConfig):
         super().__post_init__(**kwargs)
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
+        if self.num_key_value_heads == 1:
+            # Every worker of a tensor-parallel group needs the head, and its heads of queries read no other.
+            shared = ("layers.*.self_attn.k_proj", "layers.*.self_attn.v_proj")
+            self.base_model_tp_plan = {
+                name: style for name, style in self.base_model_tp_plan.items() if name not in shared
+            }
         is_parallel = self.layer_shape == "hybrid"
         if self.layer_shape not in ("hybrid", "shared", "moe") or self.attention_bias:
             raise ValueError(f"No such model: {self.layer_shape=}, {self.attention_bias=}.")

@@ -147,6 +147,17 @@ def test_the_configuration_names_the_code_and_the_special_tokens(huggingface: tu
     assert json.loads((huggingface[0] / "generation_config.json").read_text())["eos_token_id"] == [0, 3]
 
 
+@pytest.mark.parametrize("num_kv_heads", [1, 2])
+def test_a_single_key_value_head_is_not_split_over_a_tensor_parallel_group(num_kv_heads: int) -> None:
+    from arctic_model.export.remote_code.configuration_arctic import ArcticConfig
+
+    config = ArcticConfig(num_attention_heads=4, num_key_value_heads=num_kv_heads)
+    split = {name.split(".")[-1] for name in config.base_model_tp_plan}
+    assert ({"k_proj", "v_proj"} <= split) == (num_kv_heads > 1)
+    assert {"q_proj", "o_proj", "w1", "w2", "w3"} <= split
+    assert "base_model_tp_plan" not in config.to_dict()
+
+
 def test_the_modeling_files_import_nothing_but_torch_and_transformers(huggingface: tuple[Path, Agreement]) -> None:
     for name in MODELING_FILES:
         text = (huggingface[0] / name).read_text()

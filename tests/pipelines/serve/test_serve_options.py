@@ -70,7 +70,7 @@ def test_options_are_plain_data_and_back() -> None:
 @pytest.fixture
 def export(tmp_path: Path) -> Path:
     """The files of an export that vLLM's checks look at."""
-    config = {"auto_map": {}, "num_attention_heads": 8, "num_hidden_layers": 4}
+    config = {"auto_map": {}, "num_attention_heads": 8, "num_key_value_heads": 4, "num_hidden_layers": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").touch()
     code = Path(arctic_model.__file__).parent / "export" / "remote_code"
@@ -91,7 +91,12 @@ def test_vllm_needs_an_export_and_splits_that_fit(export: Path, checkpoint: Path
         VllmOptions(export, "m", tensor_parallel=3).require_export()
     with pytest.raises(OptionError, match="--pipeline-parallel 5"):
         VllmOptions(export, "m", pipeline_parallel=5).require_export()
+    with pytest.raises(OptionError, match="--tensor-parallel 8: does not divide 4 heads"):
+        VllmOptions(export, "m", tensor_parallel=8).require_export()
     VllmOptions(export, "m", tensor_parallel=4, pipeline_parallel=2).require_export()
+    file = export / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_key_value_heads": 1}))
+    VllmOptions(export, "m", tensor_parallel=8).require_export()
 
 
 def test_vllm_is_given_no_code_but_the_export_s_own(export: Path) -> None:
