@@ -1,4 +1,4 @@
-"""Reading without a recipe: what cannot be read costs itself, under its own name, and nothing behind it."""
+"""Reading without a recipe: a damaged file is reported by its name, and costs nothing behind it."""
 
 import gzip
 import json

@@ -20,7 +20,7 @@ from pipelines.source.web.extraction.stated import stated_instead
 from pipelines.source.web.extraction.text import prose, tidy
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
@@ -121,7 +121,7 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
 
 def _cascade(html: str, tree: HTMLTree, body: ElementNode, form: Format) -> tuple[str, str]:
     """Text of a pruned page, or trafilatura's if that is in doubt, with its engine."""
-    text = form.part(tree)
+    text = form.all_text(tree)
     shorter = _without_tail(text, form.whole_lines)
     # The last lines of code look like buttons.
     if len(shorter) < len(text) and body.query_selector(CODE) is None:

@@ -168,10 +168,10 @@ def test_pages_without_prose_never_cost_trafilatura_s_time(html, monkeypatch):
 
 def test_all_text_is_every_visible_text_as_resiliparse_gives_it():
     html = article("<ul><li>one</li></ul><pre>a:\n    b</pre><nav>Menu</nav><div class='comments'>Nice</div>")
-    assert extract(html, "all_text") == (
-        tidy(extract_plain_text(html, preserve_formatting=True, alt_texts=False)),
-        "resiliparse",
-    )
+    text, engine = extract(html, "all_text")
+    theirs = extract_plain_text(html, preserve_formatting=True, alt_texts=False)
+    assert [line for line in text.splitlines() if line] == [line for line in theirs.splitlines() if line.strip()]
+    assert engine == "resiliparse"
 
 
 def test_main_content_is_resiliparse_s():

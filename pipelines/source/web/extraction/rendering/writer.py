@@ -1,16 +1,15 @@
-"""Markdown of a parsed page: headings, lists, quotations, listings, tables and formulas.
+"""A parsed page as text, plain or in Markdown: headings, lists, quotations, listings, tables and formulas.
 
 One look at the markup of the tree, token by token and without recursion, for elements nest as deep as they like. Text
 is not escaped: a language model reads the page's own words. Links and emphasis are left out.
 """
 
-from typing import Final
-
 from resiliparse.parse.html import ElementNode
 
-from pipelines.source.web.extraction.markdown import listings
-from pipelines.source.web.extraction.markdown.tables import Table, tables_of_data
-from pipelines.source.web.extraction.markdown.tokens import FIXED_BLANK, VOID, Token, attribute, tokens
+from pipelines.source.web.extraction.rendering import listings
+from pipelines.source.web.extraction.rendering.styles import Style
+from pipelines.source.web.extraction.rendering.tables import Table, tables_of_data
+from pipelines.source.web.extraction.rendering.tokens import FIXED_BLANK, VOID, Token, attribute, tokens
 
 MAX_INDENTED = 12
 """Lists and quotations inside each other from which nothing is indented any more."""
@@ -22,7 +21,9 @@ _BLOCKS = frozenset(
         *("thead", "tr", "ul"),
     ]
 )
-_HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
+_SEPARATE = frozenset({"p", "pre", "blockquote", "hr", *_HEADINGS})
+"""Elements with an empty line before and after them in plain text."""
 _UNPRINTED = frozenset(
     [
         *("audio", "button", "canvas", "datalist", "head", "iframe", "math", "noscript", "object", "script", "select"),
@@ -37,11 +38,11 @@ _RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺�
 _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 
 
-def markdown(element: ElementNode) -> str:
-    """Markdown of an element and all below it."""
+def render(element: ElementNode, style: Style) -> str:
+    """Text of an element and all below it."""
     html = element.html or ""
     page = list(tokens(html))
-    writer = _Writer(tables_of_data(page) if "<table" in html else set())
+    writer = _Writer(style, tables_of_data(page) if "<table" in html else set())
     for index, token in enumerate(page):
         writer.read(index, token)
     writer.end_paragraph()
@@ -72,24 +73,26 @@ class _Container:
 class _List:
     """A list, the number of its next item if it counts them, and how many it has."""
 
-    def __init__(self, number: int | None) -> None:
-        self.number, self.num_items = number, 0
+    def __init__(self, style: Style, number: int | None) -> None:
+        self._style, self.number, self.num_items = style, number, 0
 
     def mark(self, value: str) -> str:
         """The mark of the next item, of the number `value` if that is one."""
         self.num_items += 1
         if self.number is None:
-            return "- "
+            return self._style.bullet
         number = _integer(value, self.number)
         self.number = number + 1
-        return f"{number}. "
+        return self._style.number.format(number)
 
 
 class _Writer:
     """The lines written so far, and all that is open."""
 
-    def __init__(self, data_tables: set[int]) -> None:
+    def __init__(self, style: Style, data_tables: set[int]) -> None:
         self.lines: list[str] = []
+        self._style = style
+        self._is_separate = True
         self._data_tables = data_tables
         self._paragraph: list[str] = []
         self._heading = ""
@@ -129,12 +132,17 @@ class _Writer:
         """Write a block, an empty line before it if it is no item of a list that goes on."""
         if not block:
             return
-        new = next((each for each in self._containers if each.is_empty), None)
-        if self.lines and not (new is not None and new.follows_on):
-            self.lines.append("".join(each.indent for each in self._containers if not each.is_empty).rstrip())
+        marked, innermost = self._containers[:MAX_INDENTED], self._containers[-1:]
+        new = next((each for each in (*marked, *innermost) if each.is_empty), None)
+        follows_on = new is not None and new.follows_on
+        if self.lines and not follows_on and (self._is_separate or self._style.separates_every_block):
+            self.lines.append("".join(each.indent for each in marked if not each.is_empty).rstrip())
         for line in block:
-            prefix = "".join([each.prefix() for each in self._containers])
+            prefix = "".join([each.prefix() for each in marked])
             self.lines.append(prefix + line if line else prefix.rstrip())
+        for each in innermost:
+            each.is_empty = False
+        self._is_separate = False
 
     def _skip(self, tag: str) -> None:
         if tag == self._skipped:
@@ -171,6 +179,7 @@ class _Writer:
             self._paragraph.append(" " if self._table is not None else _BREAK)
         elif tag == "hr" and self._table is None:
             self.end_paragraph()
+            self._is_separate = True
 
     def _start_in_code(self, tag: str, content: str) -> None:
         if tag == "code" and not self._language:
@@ -196,8 +205,9 @@ class _Writer:
 
     def _start_block(self, tag: str, content: str, index: int) -> None:
         self.end_paragraph()
+        self._is_separate |= tag in _SEPARATE
         if tag in _HEADINGS:
-            self._heading = _HEADINGS[tag]
+            self._heading = self._style.headings.get(tag, "")
         elif tag == "pre":
             self._code = []
             if self._containers and self._containers[-1].tag == "blockquote":
@@ -206,24 +216,24 @@ class _Writer:
         elif tag == "table" and index in self._data_tables:
             self._table = Table()
         elif tag in ("ul", "ol", "menu"):
-            self._lists.append(_List(_integer(attribute(content, "start"), 1) if tag == "ol" else None))
+            self._lists.append(_List(self._style, _integer(attribute(content, "start"), 1) if tag == "ol" else None))
         elif tag in _CONTAINERS:
             self._start_container(tag, content)
 
     def _start_container(self, tag: str, content: str) -> None:
-        mark, indent, follows_on = "> ", "> ", False
+        style = self._style
+        mark, indent, follows_on = style.quotation, style.quotation, False
         if tag == "dd":
-            mark, indent, follows_on = ": ", "  ", True
+            (mark, indent), follows_on = style.definition, True
         elif tag == "li":
-            items = self._lists[-1] if self._lists else _List(None)
+            items = self._lists[-1] if self._lists else _List(style, None)
             mark = items.mark(attribute(content, "value"))
-            indent, follows_on = " " * len(mark), items.num_items > 1 or len(self._lists) > 1
-        if len(self._containers) >= MAX_INDENTED:
-            mark = indent = ""
+            indent = " " * (len(mark) if style.indent is None else style.indent)
+            follows_on = items.num_items > 1 or len(self._lists) > 1
         self._containers.append(_Container(tag, mark, indent, follows_on))
 
     def _start_inline(self, tag: str) -> None:
-        if tag in _CODE or tag in ("sup", "sub"):
+        if self._style.has_inline_marks and (tag in _CODE or tag in ("sup", "sub")):
             self._marks.append((tag, len(self._paragraph)))
 
     # ---------------------------------------------------------------- end tags
@@ -245,8 +255,10 @@ class _Writer:
         if tag != "pre":
             self._end_line_of_code(tag)
             return
-        self._write(listings.fenced("".join(self._code), self._language))
+        lines = listings.lines_of("".join(self._code))
+        self._write(self._style.listing(lines, self._language) if lines else [])
         self._code = None
+        self._is_separate = True
 
     def _end_in_table(self, tag: str) -> None:
         assert self._table is not None
@@ -258,7 +270,7 @@ class _Writer:
             caption, self._paragraph = self._paragraph, []
             self._write([" ".join("".join(caption).split())] if "".join(caption).strip() else [])
         elif tag == "table":
-            self._write(self._table.lines())
+            self._write(self._table.lines(self._style))
             self._table, self._paragraph = None, []
         elif tag in _BLOCKS or tag in _HEADINGS:
             self._paragraph.append(" ")
@@ -267,6 +279,7 @@ class _Writer:
 
     def _end_block(self, tag: str) -> None:
         self.end_paragraph()
+        self._is_separate |= tag in _SEPARATE
         if tag in _HEADINGS:
             self._heading = ""
         elif tag in ("ul", "ol", "menu"):

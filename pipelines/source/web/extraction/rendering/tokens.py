@@ -12,10 +12,12 @@ from typing import NamedTuple
 VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
-_TOKEN = re.compile(r'<(/?)([a-zA-Z][^\s/>]*)((?:[^">]++|"[^"]*+")*+)>|<!--.*?-->|([^<]++|<)', re.DOTALL)
+_ATTRIBUTES = r'(?:\s++[^\s/>][^\s/>=]*+(?:="[^"]*+")?)*+'
+"""A name may have quotes: parsers make attributes of all that follows quotes which a page pairs wrongly."""
+_TOKEN = re.compile(rf"<(/?)([a-zA-Z][^\s/>]*)({_ATTRIBUTES})\s*/?>|<!--.*?-->|([^<]++|<)", re.DOTALL)
 _PHRASES = re.compile(
     r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|data|del|dfn|em|font|i|img|input|ins|label|mark|o:p|picture|q|s|slot|small"
-    r"|source|span|strike|strong|time|u|var|wbr)(?=[\s/>])(?:[^\">]++|\"[^\"]*+\")*+>"
+    rf"|source|span|strike|strong|time|u|var|wbr)(?=[\s/>]){_ATTRIBUTES}\s*/?>"
 )
 """Tags that change nothing in the text between them."""
 _ATTRIBUTE = re.compile(r'\s([\w:-]+)(?:="([^"]*)")?')

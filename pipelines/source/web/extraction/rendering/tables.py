@@ -1,8 +1,9 @@
-"""Tables of data in Markdown: a row a line, with any content of its cells."""
+"""Tables of data: a row a line, with any content of its cells."""
 
 from collections.abc import Sequence
 
-from pipelines.source.web.extraction.markdown.tokens import Token, attribute
+from pipelines.source.web.extraction.rendering.styles import Style
+from pipelines.source.web.extraction.rendering.tokens import Token, attribute
 
 MAX_CELL_CHARACTERS = 1000
 """Characters of a cell above which a table lays out a page."""
@@ -76,17 +77,13 @@ class Table:
             row.append("" if number else text)
         self._fill()
 
-    def lines(self) -> list[str]:
-        """The table in GitHub's Markdown, its first row as the head."""
+    def lines(self, style: Style) -> list[str]:
+        """The rows that are not empty."""
         rows = [row for row in self.rows if any(row)]
         width = max(map(len, rows), default=0)
-        if not rows:
-            return []
-        if width == 1:
+        if width <= 1:
             return [row[0] for row in rows]
-        padded = (row + [""] * (width - len(row)) for row in rows)
-        head, *body = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in padded)
-        return [head, f"|{' --- |' * width}", *body]
+        return style.table([row + [""] * (width - len(row)) for row in rows])
 
     def _fill(self) -> None:
         """Add empty cells below those of the rows above that span this one."""

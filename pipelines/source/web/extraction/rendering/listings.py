@@ -1,9 +1,9 @@
-"""Listings of code in Markdown: the fence, the language by the names that highlighters use."""
+"""Listings of code: their lines, and in Markdown the fence and the language, by the names that highlighters use."""
 
 import re
 from collections.abc import Iterable
 
-from pipelines.source.web.extraction.markdown.tokens import attribute
+from pipelines.source.web.extraction.rendering.tokens import attribute
 
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:(?:language|lang|highlight-source|highlight-text|highlight|src|syntax|code)[-:]|"
@@ -33,13 +33,17 @@ def language(attributes: Iterable[str]) -> str:
     return ""
 
 
-def fenced(code: str, stated_language: str) -> list[str]:
-    """The lines of a listing with its fence; none if it is empty or consists of line numbers alone."""
+def lines_of(code: str) -> list[str]:
+    """The lines of a listing; none if it is empty or consists of line numbers alone."""
     code = code.rstrip("\n").removeprefix("\n") if code.strip() else ""
     lines = code.split("\n")
-    if not code or _is_numbering(lines):
-        return []
-    ticks = "`" * max(3, 1 + max(map(len, _TICKS.findall(code)), default=0))
+    return [] if not code or _is_numbering(lines) else lines
+
+
+def fenced(lines: list[str], stated_language: str) -> list[str]:
+    """The lines of a listing with its fence."""
+    longest = max((len(ticks) for line in lines for ticks in _TICKS.findall(line)), default=0)
+    ticks = "`" * max(3, 1 + longest)
     return [f"{ticks}{stated_language}", *lines, ticks]
 
 

@@ -1,1 +1,0 @@
-"""Markdown of a parsed page."""

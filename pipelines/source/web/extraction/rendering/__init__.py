@@ -1,0 +1,1 @@
+"""Text of a parsed page, plain or in Markdown, by one pass."""
