@@ -383,7 +383,9 @@ def _resolved(folder: Path) -> Path:
     """The folder that a path leads to. Raises StoreError if no folder can have it."""
     try:
         root = folder.resolve()
-        root.exists()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            # Python 3.13 resolves a circle of links without an error, and `exists` hides it.
+            root.stat()
     except (OSError, RuntimeError, ValueError) as error:
         raise StoreError(f"store {folder}: leads to no folder ({error}). Name another one with --store.") from None
     return root

@@ -212,7 +212,7 @@ def test_an_import_that_is_killed_is_ended_by_the_next(
         rename(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pathlib.os.rename", dying)
+        patch.setattr(os, "rename", dying)
         import_run(store, archive)
     import_run(store, archive)
     assert [step.action for step in plan(store, chain(1))] == ["reuse", "reuse"]
