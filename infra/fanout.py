@@ -201,9 +201,11 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path, 
     """Whether the shard is finished; it does not begin once the file `stop` is there."""
     import secrets
 
+    if stop and stop.exists():
+        return False
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     scratch.mkdir()
-    # In this order: if `stop` is written and no scratch folder is seen after it, the shard does not begin.
+    # Again: if `stop` is written and no scratch folder is seen after it, the shard does not begin.
     if stop and stop.exists():
         scratch.rmdir()
         return False
