@@ -6,15 +6,13 @@ attribute in double quotes and five entities.
 """
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
 
 VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
 _ATTRIBUTES = r'(?:\s++[^\s/>][^\s/>=]*+(?:="[^"]*+")?)*+'
 """A name may have quotes: parsers make attributes of all that follows quotes which a page pairs wrongly."""
-_TOKEN = re.compile(rf"<(/?)([a-zA-Z][^\s/>]*)({_ATTRIBUTES})\s*/?>|<!--.*?-->|([^<]++|<)", re.DOTALL)
+_TOKEN = re.compile(rf"([^<]++)|<(/?[a-zA-Z][^\s/>]*)({_ATTRIBUTES})\s*/?>|<!--.*?-->|(<)", re.DOTALL)
 _PHRASES = re.compile(
     r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|data|del|dfn|em|font|i|img|input|ins|label|mark|o:p|picture|q|s|slot|small"
     rf"|source|span|strike|strong|time|u|var|wbr)(?=[\s/>]){_ATTRIBUTES}\s*/?>"
@@ -27,21 +25,17 @@ _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&nbsp;": FIXED_BLANK, "&qu
 _ENTITY = re.compile("|".join(_ENTITIES))
 
 
-class Token(NamedTuple):
-    """A start tag, an end tag (`tag` starts with a slash) or a text (`tag` is empty); `content`: attributes or text."""
-
-    tag: str
-    content: str
+Token = tuple[str, str]
+"""A tag, with a slash before it if it ends an element, and its attributes; or nothing, and a text."""
 
 
-def tokens(html: str) -> Iterator[Token]:
+def tokens(html: str) -> list[Token]:
     """Tags and texts of resiliparse's serialization, with entities replaced, without phrases that Markdown leaves
     plain."""
-    for closing, tag, attributes, text in _TOKEN.findall(_PHRASES.sub("", html)):
-        if text:
-            yield Token("", unescaped(text))
-        elif tag:
-            yield Token(closing + tag, attributes)
+    return [
+        (tag, attributes) if tag else ("", unescaped(text or bracket))
+        for text, tag, attributes, bracket in _TOKEN.findall(_PHRASES.sub("", html))
+    ]
 
 
 def attribute(attributes: str, name: str) -> str:

@@ -41,7 +41,7 @@ _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉�
 def render(element: ElementNode, style: Style) -> str:
     """Text of an element and all below it."""
     html = element.html or ""
-    page = list(tokens(html))
+    page = tokens(html)
     writer = _Writer(style, tables_of_data(page) if "<table" in html else set())
     for index, token in enumerate(page):
         writer.read(index, token)
@@ -120,9 +120,12 @@ class _Writer:
 
     def end_paragraph(self) -> None:
         """Write the paragraph that is open, a line for each of its line breaks."""
-        pieces, self._paragraph = self._paragraph, []
+        text = "".join(self._paragraph)
+        self._paragraph.clear()
         self._marks.clear()
-        lines = (" ".join(line.split()) for line in "".join(pieces).split(_BREAK))
+        if not text or text.isspace():
+            return
+        lines = (" ".join(line.split()) for line in text.split(_BREAK))
         block = [line for line in lines if line.strip(FIXED_BLANK)]
         if self._heading and block:
             block, self._heading = [self._heading + " ".join(block)], ""
@@ -161,7 +164,7 @@ class _Writer:
         if tag in _UNPRINTED:
             self._skipped, self._skipped_depth = tag, 1
             return
-        self._open.append(Token(tag, content))
+        self._open.append((tag, content))
         if self._code is not None:
             self._start_in_code(tag, content)
         elif self._table is not None:
@@ -212,7 +215,7 @@ class _Writer:
             self._code = []
             if self._containers and self._containers[-1].tag == "blockquote":
                 self._containers[-1].unmark()
-            self._language = listings.language([each.content for each in self._open[:-4:-1]])
+            self._language = listings.language([attributes for _, attributes in self._open[:-4:-1]])
         elif tag == "table" and index in self._data_tables:
             self._table = Table()
         elif tag in ("ul", "ol", "menu"):
@@ -239,7 +242,7 @@ class _Writer:
     # ---------------------------------------------------------------- end tags
 
     def _end(self, tag: str) -> None:
-        while self._open and self._open.pop().tag != tag:
+        while self._open and self._open.pop()[0] != tag:
             pass
         if self._code is not None:
             self._end_in_code(tag)
