@@ -56,7 +56,8 @@ class Question:
 @dataclass(frozen=True)
 class Spider:
     """All 1,034 questions of the development set. `unsafe`: see `pipelines.sandbox`; `chat`: whether the model
-    is asked in its chat template; `shots`: solved questions about other databases before each one.
+    is asked in its chat template; `shots`: solved questions about other databases before each one; `num_sandboxes`:
+    queries that run side by side, None for one for each processor that this process may use.
 
     The gold queries of 57 of them return no row from the databases of the release, so that any query without rows
     answers them: that is the chance of the task. Copies that were built again from their schemas may have more.
@@ -71,6 +72,7 @@ class Spider:
     files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
     runs: Literal["", "python", "sql"] = "sql"
     packages: tuple[str, ...] = ()
+    num_sandboxes: int | None = None
     gold_replies: dict[tuple[Path, str], Reply] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -104,7 +106,7 @@ class Spider:
             finally:
                 free.put(sandbox)
 
-        count = max(1, min(len(items), len(os.sched_getaffinity(0))))
+        count = max(1, min(len(items), self.num_sandboxes or len(os.sched_getaffinity(0))))
         with ExitStack() as stack:
             for _ in range(count):
                 # Spider's evaluator drops bytes that are not UTF-8.

@@ -4,6 +4,7 @@ import math
 import random
 import re
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
@@ -180,6 +181,30 @@ def test_verdicts(task: Spider) -> None:
     assert [verdict.reason for verdict in verdicts] == [reason for _, _, reason in VERDICTS]
     right = [float(reason == "correct") for _, _, reason in VERDICTS]
     assert [verdict.shares["execution_accuracy"] for verdict in verdicts] == [(part, 1.0) for part in right]
+
+
+@pytest.mark.parametrize("num_sandboxes", [1, 2, 4])
+def test_verdicts_are_the_same_for_any_number_of_queries_at_a_time(task: Spider, num_sandboxes: int) -> None:
+    """All of them are under way at the same time, and paraphrases share the result of their gold query."""
+    fresh = Spider(task.root, num_sandboxes=num_sandboxes)
+    together, threads = threading.Barrier(num_sandboxes), set()
+
+    class Watched(Likelihood):
+        """An answer that is read when its item is judged."""
+
+        @property
+        def log_probability(self) -> float:  # type: ignore[override]
+            if threading.get_ident() not in threads:
+                threads.add(threading.get_ident())
+                together.wait(timeout=60)
+            return self[0]
+
+    rows = VERDICTS * 3
+    answers = [(Text(text, "end", 0), Watched(-1.0, False, 0)) for _, text, _ in rows]
+    verdicts = fresh.score([item(gold) for gold, _, _ in rows], answers)
+    assert [verdict.reason for verdict in verdicts] == [reason for _, _, reason in rows]
+    assert len(threads) == num_sandboxes
+    assert {query for _, query in fresh.gold_replies} == {gold for gold, _, _ in VERDICTS}
 
 
 def test_a_question_whose_gold_query_returns_no_row_is_answered_by_chance(task: Spider) -> None:
