@@ -316,6 +316,49 @@ def test_a_task_of_letters_is_also_asked_for_the_texts_of_its_choices(name: str,
         assert len(item.requests) == 2 * len(texts)
 
 
+@pytest.mark.parametrize(
+    ("name", "choices", "right"),
+    [
+        ("mmlu", "{{choices}}", "{{answer}}"),
+        ("commonsense_qa", "{{choices.text}}", "{{choices.label.index(answerKey)}}"),
+    ],
+)
+def test_the_cloze_form_is_scored_as_the_harness_scores_a_page_of_it(
+    name: str, choices: str, right: str, root: Path, tmp_path: Path
+) -> None:
+    """The page has OLMES' words; its acc_norm is for each character, and the bits are those of its right request."""
+    import yaml
+
+    page = {
+        "task": "cloze",
+        "dataset_path": "json",
+        "dataset_kwargs": {
+            "data_files": {"test": str(root / DEFINITIONS[name].files["test"])},
+            "cache_dir": str(tmp_path),
+        },
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "Question: {{question.strip()}}\nAnswer:",
+        "doc_to_choice": choices,
+        "doc_to_target": right,
+        "num_fewshot": 0,
+        "metric_list": [{"metric": "acc_norm"}],
+    }
+    (tmp_path / "cloze.yaml").write_text(yaml.safe_dump(page))
+    samples = {each["doc_id"]: each for each in evaluated(tmp_path, ["cloze"], likelihood, written)["cloze"]}
+    asked = ours(name, root)
+    assert len(asked) == len(samples)
+    for item, verdict in asked:
+        sample = samples[item.place[1]]
+        expected = [tuple(each) for each in sample["arguments"]]
+        cloze = [request for request in item.requests if isinstance(request, LogLikelihood)][-len(expected) :]
+        assert [(request.context, request.continuation) for request in cloze] == expected
+        assert verdict.shares[CLOZE] == (sample["acc_norm"], 1.0)
+        gold = expected[int(sample["target"])]
+        assert verdict.shares[GOLD] == (pytest.approx(-likelihood(*gold)[0] / math.log(2)), len(gold[1].encode()))
+    assert len({sample["acc_norm"] for sample in samples.values()}) == 2
+
+
 def test_subjects_are_clusters_of_one_score(root: Path) -> None:
     result = ours("mmlu", root)
     assert [item.cluster for item, _ in result] == ["anatomy"] * 4 + ["world_religions"] * 4
