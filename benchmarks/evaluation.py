@@ -2,7 +2,8 @@
 
     judging          programs of HumanEval+ with all inputs, half of them right, against EvalPlus, children included
     log-likelihoods  the questions of loglikelihood.py, against lm-evaluation-harness' `hf` at batch 16
-    generation       greedy answers to 32 prompts side by side, against transformers' `generate` at batch 32
+    generation       greedy answers of 32 and of 128 ids to 32 prompts side by side, against transformers' `generate` at
+                     batch 32
 
 Judging needs HumanEval+ in the data root (ARCTIC_EVAL_DATA) and EvalPlus on the path; without them it is left out:
 
@@ -30,7 +31,7 @@ from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, CodeTask, styles
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
 
-BATCH, NEW_TOKENS, PROMPT_WORDS = 32, 32, 40
+BATCH, NEW_TOKENS, PROMPT_WORDS = 32, (32, 128), 40
 GOALS = "judging >= 3x EvalPlus at equal verdicts, log-likelihoods >= 2x lm_eval hf, generation >= 2x generate"
 
 
@@ -47,7 +48,7 @@ def main() -> None:
         write_model(folder, texts)
         tasks = suite(random.Random(0), words, 6 if options.quick else 40)
         ratios["log-likelihoods"], ours, theirs = compare(folder, tasks, repeats)
-        ratios["generation"] = generation(folder, words, repeats)
+        ratios |= {f"{count} new ids": generation(folder, words, count, repeats) for count in NEW_TOKENS}
     root = Path(os.environ.get("ARCTIC_EVAL_DATA", "eval_data"))
     if (root / HUMANEVAL_PLUS.file).is_file() and importlib.util.find_spec("evalplus"):
         ratios["judging"] = judging(root, 4 if options.quick else 16, repeats)
@@ -60,14 +61,14 @@ def main() -> None:
     report("evaluation", ours, peers, "questions per CPU second", min(ratios.values()), GOALS)
 
 
-def generation(folder: Path, words: Sequence[str], repeats: int) -> float:
-    """How many times as fast as `generate` greedy answers to BATCH prompts are written."""
+def generation(folder: Path, words: Sequence[str], new_tokens: int, repeats: int) -> float:
+    """How many times as fast as `generate` greedy answers to BATCH prompts are written, reading included."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = load_model(ModelSource(folder))
     peer, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     texts = [" ".join(words[50 * n : 50 * n + PROMPT_WORDS]) for n in range(BATCH)]
-    requests = [Generation(text, (), NEW_TOKENS) for text in texts]
+    requests = [Generation(text, (), new_tokens) for text in texts]
     ids = [model.codec.encode(text) for text in texts]
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
 
@@ -76,7 +77,7 @@ def generation(folder: Path, words: Sequence[str], repeats: int) -> float:
         with torch.inference_mode():
             written = peer.generate(
                 **inputs,
-                max_new_tokens=NEW_TOKENS,
+                max_new_tokens=new_tokens,
                 do_sample=False,
                 eos_token_id=None,
                 pad_token_id=tokenizer.eos_token_id,
@@ -87,10 +88,11 @@ def generation(folder: Path, words: Sequence[str], repeats: int) -> float:
         return [answer.text for answer in TextGenerator(model, batched=True).write(requests)]
 
     equal = sum(one == two for one, two in zip(ours(), theirs(), strict=True))
-    print(f"generation: {equal} of {BATCH} answers are the same texts")
+    length = sum(map(len, ids)) / BATCH
+    print(f"{new_tokens} new ids after {length:.0f}: {equal} of {BATCH} answers are the same texts")
     timings = interleave({"ours": ours, "theirs": theirs}, repeats)
     for name, timing in timings.items():
-        print(f"  {name:8}{BATCH * NEW_TOKENS / timing.median:10,.0f} ids per CPU second")
+        print(f"  {name:8}{BATCH * new_tokens / timing.median:10,.0f} ids per CPU second")
     return times_as_fast(timings["ours"], timings["theirs"])
 
 

@@ -35,12 +35,15 @@ def checkpoint_name(step: int) -> str:
 
 
 def is_arctic(folder: Path) -> bool:
-    """Whether the `config.json` of `folder` describes a model of this package."""
+    """Whether this package computes the model that the `config.json` of `folder` describes: any with `model_type`
+    "arctic", whose unknown features are errors, and those of dense families that have no feature beyond ours."""
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if not isinstance(content, dict) or content.get("model_type") == "arctic":
+            return isinstance(content, dict)
+        return content.get("model_type") in FAMILIES and bool(dense_config(content))
+    except (OSError, ValueError, ConfigJsonError):
         return False
-    return isinstance(content, dict) and content.get("model_type") == "arctic"
 
 
 def read_config(folder: Path) -> ArcticConfig:

@@ -46,7 +46,8 @@ class ModelSource:
 
     @property
     def is_arctic(self) -> bool:
-        """Whether `arctic_model` runs it: one of ours, or an Arctic model of a Hugging Face directory."""
+        """Whether `arctic_model` runs it: one of ours, or a Hugging Face directory of an Arctic model or of a dense one
+        that has the same layers."""
         return self.is_ours or is_arctic(self.checkpoint)
 
     @property
@@ -79,13 +80,14 @@ class ModelSource:
 
     def digest(self) -> str:
         """sha256 of weights, architecture, tokenizer and whether it is a chat model, and of properties that change
-        rounding: dtype and kind of device."""
+        rounding: dtype, kind of device, and which library runs a Hugging Face model."""
         names = [INDEX] if self.is_ours else ["config.json", "generation_config.json"]
         weights = [] if self.is_ours else sorted(self.checkpoint.glob("*.safetensors"))
         tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
         files = [self.checkpoint / name for name in names] + weights + tokenizer
         digests = [file_digest(file) for file in files if file.is_file()]
-        content = [digests, self.is_chat_model, self.dtype, torch.device(self.device).type]
+        engine = [] if self.is_ours or not self.is_arctic else ["arctic_model"]
+        content = [digests, self.is_chat_model, self.dtype, torch.device(self.device).type, *engine]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def read_weights(self, group: ExpertGroup | None = None) -> ArcticModel:
@@ -99,10 +101,10 @@ class ModelSource:
         """Raises ValueError if this number of processes cannot share the experts of this model."""
         if expert_parallel_size == 1:
             return
-        if not self.is_arctic:
+        if not self.is_arctic or not read_config(self.checkpoint).num_experts:
             raise ValueError(
                 f"{self.checkpoint}: expert_parallel_size = {expert_parallel_size} shares the experts of Arctic models "
-                "only, and transformers loads this one whole. Set 1."
+                "only, and this model has none. Set 1."
             )
         require_divided_experts(expert_parallel_size, read_config(self.checkpoint).num_experts)
 

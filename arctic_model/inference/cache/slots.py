@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.inference.language_model import Part
-from arctic_model.layers.attention.grouped_query import LayerCache
+from arctic_model.inference.language_model import Part, packed_mask
+from arctic_model.layers.attention.grouped_query import LayerCache, Mask
+from arctic_model.layers.attention.merged import KeyPart, SinkLogits, attend_to_keys
 
 
 @dataclass
@@ -33,9 +35,11 @@ class RaggedCache(LayerCache):
 
 @dataclass
 class PackedCache(LayerCache):
-    """The slots of one layer, [slots, G, capacity, C], for a pass over `parts` of several sequences in one row."""
+    """The slots of one layer, [slots, G, capacity, C], for a pass over `parts` of several sequences in one row.
+    `biases`: for each part the causal mask [1, 1, T, S] over its slot; None if the part begins its sequence."""
 
     parts: Sequence[Part] = field(kw_only=True)
+    biases: Sequence[Tensor | None] = field(kw_only=True)
 
     def append(
         self, keys: Float[Tensor, "1 G T C"], values: Float[Tensor, "1 G T C"]
@@ -44,10 +48,36 @@ class PackedCache(LayerCache):
         counts = [part.num_ids for part in self.parts]
         return self._add(self.keys, keys[0].split(counts, 1)), self._add(self.values, values[0].split(counts, 1))
 
+    def attend(
+        self,
+        queries: Float[Tensor, "1 T H C"],
+        keys: Float[Tensor, "1 T G C"],
+        values: Float[Tensor, "1 T G C"],
+        mask: Mask,
+        sink_logits: SinkLogits | None = None,
+    ) -> Float[Tensor, "1 T H C"]:
+        """As `LayerCache.attend`. On a CPU each part meets the keys of its own slot alone: all other scores of the pass
+        are masked, and most of the work."""
+        if not queries.is_cpu:
+            return super().attend(queries, keys, values, mask, sink_logits)
+        counts = [part.num_ids for part in self.parts]
+        self._write(self.keys, keys[0].transpose(0, 1).split(counts, 1))
+        self._write(self.values, values[0].transpose(0, 1).split(counts, 1))
+        mixed = []
+        by_part = queries.transpose(1, 2).split(counts, 2)
+        for part, bias, rows in zip(self.parts, self.biases, by_part, strict=True):
+            slot = slice(part.slot, part.slot + 1)
+            held = self.keys[slot, :, : part.end], self.values[slot, :, : part.end]
+            mixed.append(attend_to_keys(rows, KeyPart(*held, is_causal=bias is None, bias=bias), sink_logits))
+        return torch.cat(mixed, 2).transpose(1, 2)
+
     def _add(self, slots: Tensor, new: Sequence[Tensor]) -> Tensor:
+        self._write(slots, new)
+        return torch.cat([slots[part.slot, :, : part.end] for part in self.parts], dim=1)[None]
+
+    def _write(self, slots: Tensor, new: Sequence[Tensor]) -> None:
         for part, tensor in zip(self.parts, new, strict=True):
             slots[part.slot, :, part.start : part.end] = tensor
-        return torch.cat([slots[part.slot, :, : part.end] for part in self.parts], dim=1)[None]
 
 
 @dataclass
@@ -85,8 +115,10 @@ class Slots:
 
     def parts(self, parts: Sequence[Part]) -> SlotView:
         """See `SlotCache`."""
-        length = sum(part.start for part in parts)
-        return self._view([PackedCache(layer.keys, layer.values, length, parts=parts) for layer in self._layers])
+        length, keys = sum(part.start for part in parts), self._layers[0].keys
+        biases = [packed_mask([part], keys.device).to(keys.dtype) if part.start else None for part in parts]
+        both: dict[str, Any] = {"parts": parts, "biases": biases}
+        return self._view([PackedCache(layer.keys, layer.values, length, **both) for layer in self._layers])
 
     def swap(self, first: int, second: int, length: int) -> None:
         """See `SlotCache`."""

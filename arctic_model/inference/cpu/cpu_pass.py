@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
+from arctic_model.inference.cache.slots import PackedCache
 from arctic_model.inference.cpu.products import FewRowsMixture, Product, reads_rows_fast
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention.grouped_query import Attention, LayerCache
@@ -159,6 +160,10 @@ class _CpuAttention:
             [output] = self._output(mixed.flatten(0, 1).flatten(1))
             return output
         queries, keys = turn(queries), turn(keys)
+        if isinstance(cache, PackedCache):
+            mixed = cache.attend(queries[None], keys[None], values[None], mask, self._attention.sink_logits)
+            [output] = self._output(mixed[0].flatten(1))
+            return output
         num_rows, num_groups, _ = keys.shape
         keys, values = (part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values))
         if cache is not None:

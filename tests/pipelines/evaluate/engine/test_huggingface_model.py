@@ -13,7 +13,7 @@ from infra.context import StageContext
 from infra.store.journal import Journal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.requests import Generation, LogLikelihood
+from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Text
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
 
@@ -36,6 +36,12 @@ TEMPLATE = (
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers with random weights and its tokenizer."""
     return _written(tmp_path_factory.mktemp("llama"), "LlamaForCausalLM")
+
+
+@pytest.fixture(scope="module")
+def olmo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a family that is not among ours, and follows any mask."""
+    return _written(tmp_path_factory.mktemp("olmo"), "OlmoForCausalLM")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +105,7 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     return [Instance(kind, {}, args, 0, ("task", number // 3, 1)) for number, args in enumerate(arguments)]
 
 
-@pytest.mark.parametrize("name", ["llama", "windowed"])
+@pytest.mark.parametrize("name", ["llama", "olmo", "windowed"])
 @pytest.mark.parametrize("batched", [False, True])
 def test_log_likelihoods_equal_the_harness_s_own(
     name: str, batched: bool, request: pytest.FixtureRequest, tmp_path: Path
@@ -115,10 +121,11 @@ def test_log_likelihoods_equal_the_harness_s_own(
         assert ours.log_probability == pytest.approx(probability, rel=1e-6, abs=1e-5), pair
         assert ours.is_greedy == is_greedy
     assert flat[-1].num_truncated > 0
-    assert load_model(ModelSource(folder)).sees_masks == (name == "llama")
+    assert load_model(ModelSource(folder)).sees_masks == (name != "windowed")
+    assert ModelSource(folder).is_arctic == (name == "llama")
 
 
-@pytest.mark.parametrize("name", ["llama", "windowed"])
+@pytest.mark.parametrize("name", ["llama", "olmo", "windowed"])
 def test_generated_text_equals_the_harness_s_own(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder = request.getfixturevalue(name)
     prompts = [SHOTS * n + "Question" for n in range(1, 4)]
@@ -129,14 +136,15 @@ def test_generated_text_equals_the_harness_s_own(name: str, request: pytest.Fixt
     with Journal(tmp_path / "items.jsonl") as journal:
         questions = [[Generation(prompt, ("\n", "zz"), 24)] for prompt in prompts]
         result = answer(questions, ModelSource(folder), journal, context)
-    assert [text for ((text, _, _),) in result] == expected
+    assert [text.text for (text,) in result if isinstance(text, Text)] == expected
 
 
-def test_answers_side_by_side_are_those_of_each_alone(llama: Path) -> None:
+@pytest.mark.parametrize("name", ["llama", "olmo"])
+def test_answers_side_by_side_are_those_of_each_alone(name: str, request: pytest.FixtureRequest) -> None:
     from arctic_model.inference.completion import Request
     from arctic_model.inference.engine import Engine
 
-    model = load_model(ModelSource(llama))
+    model = load_model(ModelSource(request.getfixturevalue(name)))
     requests = [Request([5 + number] * length, 6) for number, length in enumerate((3, 40, 150, 7))]
     alone = [Engine(model).run([request])[0].ids for request in requests]
     assert [each.ids for each in Engine(model, max_batch=3).run(requests)] == alone
