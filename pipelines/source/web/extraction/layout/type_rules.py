@@ -15,19 +15,20 @@ class Rules(NamedTuple):
     """Share of the main part from which blocks of one kind are the page's entries, together; 1 if a page has none."""
     entries_of_any_name: bool = False
     """Whether they are even if their name is boilerplate's own."""
+    starts_at_title: bool = False
+    """Whether text above the title is a menu."""
 
 
 _PROSE = Rules(suspects=True, link_lists=True, min_entries_share=1)
-_OF_PARTS = Rules(suspects=False, link_lists=True, min_entries_share=0.1)
 
 RULES: Mapping[str, Rules] = {
     "article": _PROSE,
     "forum": _PROSE,
-    "product": _PROSE,
-    "documentation": _OF_PARTS,
-    "collection": _OF_PARTS,
-    "listing": Rules(suspects=True, link_lists=True, min_entries_share=0.05),
+    "product": Rules(suspects=True, link_lists=True, min_entries_share=1, starts_at_title=True),
+    "documentation": Rules(suspects=False, link_lists=True, min_entries_share=0.1),
+    "collection": Rules(suspects=False, link_lists=True, min_entries_share=0.1, starts_at_title=True),
+    "listing": Rules(suspects=True, link_lists=True, min_entries_share=0.05, starts_at_title=True),
     "service": Rules(suspects=False, link_lists=False, min_entries_share=0.1, entries_of_any_name=True),
 }
 """By the types of page_type.PAGE_TYPES. Articles, posts and descriptions of a product are prose, which links and panels
-interrupt; the others consist of cards, panels and links."""
+interrupt; the others consist of cards, panels and links. Articles may begin above their title: with a summary."""

@@ -170,6 +170,7 @@ def test_whatever_stands_around_the_whole_page_its_prose_is_there(around, each):
 def test_a_page_of_which_little_is_left_is_chosen_again_and_says_so(left, monkeypatch):
     def lose(_, body, *__):
         body.inner_html = f"<p>{left}</p>"
+        return "article"
 
     monkeypatch.setattr(module, "keep_main_part", lose)
     monkeypatch.setattr(module, "_trafilatura", lambda *_: ("", ""))

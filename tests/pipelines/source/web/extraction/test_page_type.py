@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.dom import length
-from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.extract import extract, extract_page
 from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, WEIGHTS, page_type
 from pipelines.source.web.extraction.visible import visible_page
@@ -77,6 +77,29 @@ def test_the_same_entries_below_an_article_are_teasers():
     html = PAGES["article"].replace("</article>", f"{entries(5, TEASER)}</article>")
     text, _ = extract(f"<html>{html}</body></html>", "cascade")
     assert text.count(SENTENCE.strip()) == 20 and "Title number" not in text
+
+
+MENU = "<div class='x'>" + entries(40, "<span>Lamps of maker {0}</span><br>") + "</div>"
+
+
+@pytest.mark.parametrize("text_format", ["text", "markdown"])
+def test_lines_above_the_title_of_a_product_are_a_menu(text_format):
+    html = PAGES["product"].replace("<h1>Lamp</h1>", f"{MENU}<h1>\n  Lamp <b>of brass</b></h1>")
+    text = extract_page(f"<html>{html}</body></html>", "cascade", text_format).text
+    assert text.removeprefix("# ").startswith("Lamp of brass\n") and SENTENCE.strip() in text
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        PAGES["product"].replace("<h1>Lamp</h1>", "").replace("<input>", "<h1>Lamp</h1><p>It burns oil.</p><input>", 1),
+        PAGES["article"].replace("<article>", f"<article>{MENU}<h1>Flood</h1>"),
+    ],
+    ids=["a title below the prose", "an article"],
+)
+def test_other_lines_above_a_title_stay(html):
+    text, _ = extract(f"<html>{html}</body></html>", "cascade")
+    assert text.startswith(("$ 9.99", "Lamps of maker 0")) and SENTENCE.strip() in text
 
 
 @pytest.mark.parametrize(
