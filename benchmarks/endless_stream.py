@@ -37,7 +37,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from arctic_model import ArcticModel, Stream, StreamWindow
-from arctic_model.checkpoint.reading import checkpoint_name
+from arctic_model.checkpoint.model_folder import checkpoint_name
 from arctic_model.inference.completion import Request
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import Sampling

@@ -2,9 +2,10 @@
 
 python benchmarks/long_context.py [--quick]
 
-A dense model first reads repetitions of 64 tokens, from which it learns to copy, then notes and source code of 256. All
-contenders go on from that checkpoint with the same number of tokens, 5 % of those before. The first goes on at 256;
-the others are compared with it. Passkeys and the text that hides them are those of the suite long_context.
+A dense model first reads repetitions of 64 tokens, from which it learns to copy, then repetitions, notes and source
+code of 256. The contenders go on from that checkpoint with the same number of tokens, 5 % of those before: one at 256,
+the others at 2,048, where some rows are eight of the short sequences. Passkeys and the text that hides them are those
+of the suite long_context.
 """
 
 import math
@@ -24,9 +25,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from harness import arguments, machine, report
-from long_context_texts import distant_note, library, note, repeated_names, repeated_numbers
+from long_context_texts import NOTE_SHARES, library, note, training_texts, vocabulary_texts
 
-from arctic_model.checkpoint.reading import checkpoint_name
+from arctic_model.checkpoint.model_folder import checkpoint_name
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -45,22 +46,31 @@ from pipelines.tokenize.pack_texts import pack_texts, train_tokenizer
 
 FIRST, SHORT, LONG = 64, 256, 2048
 FACTOR = LONG // SHORT
-VOCABULARY = 2048
+VOCABULARY = 1024
 STEP_TOKENS = 4096
-PEAK, EXTENSION_PEAK, WARMUP_STEPS = 0.003, 0.0015, 100
-SHAPE = {"num_layers": 2, "num_experts": 0, "hidden_size": 64, "num_heads": 4, "num_kv_heads": 4, "tied_head": True}
-THETA = 80_000.0
-WORKERS = 2
-GOAL = "passkey >= .95 at every depth of 2,048 tokens with <= 5 % more tokens, loss at 256 within +0.5 %"
-
-SHARES: Mapping[int, Mapping[str, int]] = {
-    FIRST: {"names": 9, "numbers": 12, "notes": 7, "code": 4},
-    SHORT: {"notes": 5, "distant": 6, "code": 4, "numbers": 1},
-    LONG: {"distant": 6, "near": 3, "notes": 3, "code": 3, "numbers": 1},
+PEAK, EXTENSION_PEAK, WARMUP_STEPS = 0.01, 0.006, 100
+SHAPE = {
+    "num_layers": 2,
+    "num_experts": 0,
+    "hidden_size": 64,
+    "num_heads": 4,
+    "num_kv_heads": 4,
+    "head_size": 32,
+    "tied_head": True,
 }
-"""Of the sequences of a step, by length: parts of the sum."""
-FIRST_NOTE_SHARES, NOTE_SHARES = (0.0, 0.2, 0.4), (0.3, 0.6, 0.8, 0.9)
-"""Of sentences without a number in the notes of 64 tokens, and in longer ones."""
+THETA = 80_000.0
+TURNS, SHARPNESS = 4.0, 1.2
+"""Of YaRN: pairs that turn more often within SHORT stay as they are, and the factor of cosine and sine. The paper's 32
+turns are a wavelength of 8 tokens here."""
+WORKERS = 2
+GOAL = "passkey >= .95 at every depth of 2,048 tokens with <= 5 % more tokens, loss at 256 within +0.5 % of before"
+
+SHARES: Mapping[int, Mapping[int, Mapping[str, int]]] = {
+    FIRST: {FIRST: {"names": 6, "words": 3, "numbers": 3, "notes": 3, "code": 1}},
+    SHORT: {SHORT: {"names": 2, "words": 2, "numbers": 1, "notes": 3, "distant": 5, "code": 3}},
+    LONG: {LONG: {"names": 1, "words": 2, "numbers": 1, "distant": 4}, SHORT: {"code": 4, "notes": 3, "distant": 1}},
+}
+"""By tokens of a row and of the sequences in it: of each kind of text, parts of the sum."""
 
 
 class Size(NamedTuple):
@@ -82,34 +92,38 @@ class Size(NamedTuple):
         return self.base_steps // 20
 
 
-WHOLE = Size(900, 2100, 12_000, [tenth / 10 for tenth in range(11)], 20, 131_072)
+WHOLE = Size(500, 1500, 6000, [tenth / 10 for tenth in range(11)], 60, 131_072)
 QUICK = Size(20, 20, 100, [0.0, 0.5, 1.0], 2, 16_384)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """How the last part is trained: at which length, with which positions."""
+    """How the last part is trained: at which length, with which positions; not at all if there is no length."""
 
     name: str
-    length: int
+    length: int | None
     config: ArcticConfig
 
 
 class Outcome(NamedTuple):
-    """Nats per token of held-out sequences of 256, bits per byte by the end of their bucket of positions in sequences
-    of 2,048, and the share of passkeys by depth."""
+    """Nats per token of held-out sequences of SHORT, bits per byte by the end of their bucket of positions in sequences
+    of LONG, and shares of passkeys by the tokens of a text and the depth."""
 
     short_loss: float
     bits: Mapping[int, float]
-    passkeys: Mapping[float, float]
+    passkeys: Mapping[int, Mapping[float, float]]
+
+    def worst(self, length: int) -> float:
+        """Share of passkeys at the worst depth of texts of `length` tokens."""
+        return min(self.passkeys[length].values())
 
 
 class Sequences:
-    """Packed texts of one kind as batches."""
+    """Packed texts of one kind as batches; `length` is in tokens."""
 
     def __init__(self, texts: Sequence[str], tokenizer: TextTokenizer, length: int) -> None:
         packed = pack_texts(texts, tokenizer, length)
-        self.ids = packed.rows.astype(np.int64)
+        self.ids, self.length = packed.rows.astype(np.int64), length
         self._pieces = np.full(self.ids.shape, -1, np.int32)
         self._positions = np.zeros(self.ids.shape, np.int64)
         location = packed.placement
@@ -142,7 +156,7 @@ def main() -> None:
     tokens = size.base_steps * STEP_TOKENS
     print(f"{tokens:,} tokens up to {SHORT}, then {size.extra_steps / size.base_steps:.1%} more\n")
     print_table(contenders, outcomes, size)
-    worst = {each.name: min(outcome.passkeys.values()) for each, outcome in zip(contenders, outcomes, strict=True)}
+    worst = {each.name: outcome.worst(LONG) for each, outcome in zip(contenders, outcomes, strict=True)}
     name, ours = worst.popitem()
     change = outcomes[-1].short_loss / outcomes[0].short_loss
     report(f"long context: {name}", ours, worst, f"passkeys at the worst depth of {LONG} tokens", change, GOAL)
@@ -150,17 +164,21 @@ def main() -> None:
 
 def print_table(contenders: Sequence[Contender], outcomes: Sequence[Outcome], size: Size) -> None:
     ends = [bucket.stop for bucket in position_buckets(LONG)]
-    print(f"Passkeys found in {LONG:,} tokens by depth ({size.items} texts each, percent)\n")
-    print(f"| trained on | {' | '.join(f'{depth:g}' for depth in size.depths)} |\n|---|{'---|' * len(size.depths)}")
+    print(
+        f"Passkeys found in {LONG:,} tokens by depth, and in {SHORT} at the worst ({size.items} texts each, percent)\n"
+    )
+    print(f"| trained on | {' | '.join(f'{depth:g}' for depth in size.depths)} | in {SHORT} |")
+    print(f"|---|{'---|' * (len(size.depths) + 1)}")
     for each, outcome in zip(contenders, outcomes, strict=True):
-        print(f"| {each.name} | {' | '.join(f'{100 * share:.0f}' for share in outcome.passkeys.values())} |")
+        shares = [*outcome.passkeys[LONG].values(), outcome.worst(SHORT)]
+        print(f"| {each.name} | {' | '.join(f'{100 * share:.0f}' for share in shares)} |")
     print(f"\nBits per byte by position in held-out documents, and nats per token of sequences of {SHORT}\n")
-    columns = [*(f"to {end:,}" for end in ends), f"at {SHORT}", "change"]
+    before, further = (outcome.short_loss for outcome in outcomes[:2])
+    columns = [*(f"to {end:,}" for end in ends), f"at {SHORT}", "to before", f"to {contenders[1].name}"]
     print(f"| trained on | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for each, outcome in zip(contenders, outcomes, strict=True):
-        bits = " | ".join(f"{outcome.bits[end]:.3f}" for end in ends)
-        change = outcome.short_loss / outcomes[0].short_loss - 1
-        print(f"| {each.name} | {bits} | {outcome.short_loss:.4f} | {change:+.2%} |")
+        loss, bits = outcome.short_loss, " | ".join(f"{outcome.bits[end]:.3f}" for end in ends)
+        print(f"| {each.name} | {bits} | {loss:.4f} | {loss / before - 1:+.2%} | {loss / further - 1:+.2%} |")
     print()
 
 
@@ -172,45 +190,68 @@ def model_config(length: int) -> ArcticConfig:
 
 
 def contenders_of(config: ArcticConfig) -> list[Contender]:
-    """The first goes on as before, and is the one that the others are compared with."""
+    """The first is the model before the extension, and the one that the others are compared with."""
     longer = replace(config, max_positions=LONG)
     return [
-        Contender(f"{SHORT}", SHORT, config),
+        Contender(f"{SHORT}", None, config),
+        Contender(f"{SHORT}, longer", SHORT, config),
         Contender(f"{LONG:,}, not scaled", LONG, longer),
         Contender(f"{LONG:,}, ABF", LONG, replace(longer, rope_theta=THETA)),
-        Contender(f"{LONG:,}, YaRN", LONG, replace(longer, yarn_factor=float(FACTOR), yarn_original_positions=SHORT)),
+        Contender(f"{LONG:,}, YaRN", LONG, with_yarn(longer)),
     ]
+
+
+def with_yarn(config: ArcticConfig) -> ArcticConfig:
+    return replace(
+        config,
+        yarn_factor=float(FACTOR),
+        yarn_original_positions=SHORT,
+        yarn_beta_fast=TURNS,
+        yarn_attention_factor=SHARPNESS,
+    )
 
 
 def trained_at_256(base: Path, size: Size, rank: int) -> None:
     """Both parts before the extension, by one of WORKERS processes on a core each."""
     dist_start(dist.FileStore(str(base / "workers"), WORKERS), rank)
     first = plan_of(base / "first", model_config(SHORT), size, (0, size.first_steps))
-    train(first, Drawn(corpora(base, FIRST, size), FIRST, SHARES[FIRST], rank), Silent())
+    train(first, Drawn(mixture(base, FIRST, size), FIRST, rank), Silent())
     start = first.folder / CHECKPOINTS / checkpoint_name(size.first_steps)
     short = plan_of(base / "short", model_config(SHORT), size, (size.first_steps, size.base_steps), start)
-    train(short, Drawn(corpora(base, SHORT, size), SHORT, SHARES[SHORT], rank), Silent())
+    train(short, Drawn(mixture(base, SHORT, size), SHORT, rank), Silent())
     dist.destroy_process_group()
 
 
 def extended(base: Path, size: Size, contender: Contender) -> Outcome:
     """The last part of one contender, and its measures, on one core."""
-    steps = size.base_steps, size.base_steps + size.extra_steps
-    start = base / "short" / CHECKPOINTS / checkpoint_name(size.base_steps)
-    dist_start(dist.HashStore(), 0)
+    checkpoint = base / "short" / CHECKPOINTS / checkpoint_name(size.base_steps)
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        plan = plan_of(Path(name) / "long", contender.config, size, steps, start)
-        train(plan, Drawn(corpora(base, contender.length, size), contender.length, SHARES[contender.length]), Silent())
-        model = ArcticModel.from_pretrained(plan.folder / CHECKPOINTS / checkpoint_name(steps[1])).eval()
-    dist.destroy_process_group()
+        if contender.length:
+            checkpoint = trained_further(base, size, contender, checkpoint, Path(name) / "long")
+        model = ArcticModel.from_pretrained(checkpoint).eval()
     tokenizer = TextTokenizer(base / "tokenizer")
     code = library(held_out=True).files
     notes = [note(random.Random(f"held out/{number}"), 4 * SHORT, NOTE_SHARES) for number in range(100)]
     return Outcome(
         short_loss(model, [Sequences(texts, tokenizer, SHORT) for texts in (code, notes)], size.heldout_tokens),
         bits_by_position(model, Sequences(code, tokenizer, LONG), tokenizer, size.heldout_tokens),
-        {depth: passkeys_found(model, tokenizer, depth, size.items) for depth in size.depths},
+        {
+            length: {depth: passkeys_found(model, tokenizer, length, depth, size.items) for depth in size.depths}
+            for length in (SHORT, LONG)
+        },
     )
+
+
+def trained_further(base: Path, size: Size, contender: Contender, start: Path, folder: Path) -> Path:
+    """The checkpoint in `folder` after the last part."""
+    assert contender.length
+    steps = size.base_steps, size.base_steps + size.extra_steps
+    dist_start(dist.HashStore(), 0)
+    plan = plan_of(folder, contender.config, size, steps, start)
+    train(plan, Drawn(mixture(base, contender.length, size), contender.length), Silent())
+    dist.destroy_process_group()
+    return plan.folder / CHECKPOINTS / checkpoint_name(steps[1])
 
 
 def dist_start(store: dist.Store, rank: int) -> None:
@@ -227,10 +268,10 @@ def plan_of(
     folder.mkdir(exist_ok=True)
     return TrainingPlan(
         config=config,
-        optimization=Optimization(engine="flat", zero_stage=0, weight_decay=0.0),
+        optimization=Optimization(optimizer="muon", engine="flat", zero_stage=0, weight_decay=0.0),
         schedule=Schedule(EXTENSION_PEAK, 0.1, 0, base, base + extra)
         if steps[0] == size.base_steps
-        else Schedule(PEAK, 0.1, WARMUP_STEPS * STEP_TOKENS, base * 2 // 3, base),
+        else Schedule(PEAK, EXTENSION_PEAK / PEAK, WARMUP_STEPS * STEP_TOKENS, base * 2 // 3, base),
         first_step=steps[0],
         last_step=steps[1],
         first_tokens=steps[0] * STEP_TOKENS,
@@ -244,20 +285,22 @@ def plan_of(
 
 
 class Drawn:
-    """Batches of a worker: sequences of each kind in proportion, drawn by the number of the step alone."""
+    """Batches of a worker: rows of each corpus of the mixture in turn, drawn by the number of the step alone."""
 
-    def __init__(self, corpora: Mapping[str, Sequences], length: int, shares: Mapping[str, int], rank: int = 0) -> None:
-        self._corpora, self._count = corpora, STEP_TOKENS // length
+    def __init__(self, mixture: Sequence[Sequences], length: int, rank: int = 0) -> None:
+        self._mixture, self._length, self._count = mixture, length, STEP_TOKENS // length
         self._rank, self._world = rank, dist.get_world_size()
-        self._cycle = [kind for kind, share in shares.items() for _ in range(share)]
 
     def __call__(self, step: int) -> list[Batch]:
         rng = np.random.default_rng(step)
         numbers = range((step - 1) * self._count, step * self._count)
-        kinds = [self._cycle[number % len(self._cycle)] for number in numbers]
-        drawn = [(kind, rng.integers(len(self._corpora[kind].ids), size=1)) for kind in kinds]
-        parts = [self._corpora[kind].batch(row) for kind, row in drawn[self._rank :: self._world]]
-        return [Batch(*(torch.cat(columns) for columns in zip(*(part[:4] for part in parts), strict=True)))]
+        rows = [self._row(self._mixture[number % len(self._mixture)], rng) for number in numbers]
+        return [Batch(*map(torch.cat, zip(*rows[self._rank :: self._world], strict=True)))]
+
+    def _row(self, corpus: Sequences, rng: np.random.Generator) -> list[torch.Tensor]:
+        """Its columns: several sequences if they are shorter."""
+        drawn = rng.choice(len(corpus.ids), size=self._length // corpus.length, replace=False)
+        return [column.view(1, -1) for column in corpus.batch(drawn)[:4]]
 
 
 class Silent:
@@ -272,33 +315,14 @@ class Silent:
     def traced(self, file: Path) -> None: ...
 
 
-# ---------------------------------------------------------------- texts
-
-
-def vocabulary_texts() -> list[str]:
-    """Names, each of which becomes a token, and code."""
-    names = [repeated_names(random.Random(f"vocabulary/{number}"), 2000) for number in range(300)]
-    return [*names, *(text[:4000] for text in library(held_out=False).files[::4])]
-
-
-def corpora(base: Path, length: int, size: Size) -> dict[str, Sequences]:
-    tokenizer = TextTokenizer(base / "tokenizer")
-    return {kind: Sequences(texts_of(kind, length, size, tokenizer), tokenizer, length) for kind in SHARES[length]}
-
-
-def texts_of(kind: str, length: int, size: Size, tokenizer: TextTokenizer) -> Sequence[str]:
-    """Training texts of one kind, as long as their sequences if they are generated."""
-    if kind == "code":
-        return library(held_out=False).files
-    make = {
-        "names": lambda rng: repeated_names(rng, 5 * length),
-        "numbers": lambda rng: repeated_numbers(rng, 2 * length - 4),
-        "notes": lambda rng: note(rng, 4 * min(length, SHORT), NOTE_SHARES if length > FIRST else FIRST_NOTE_SHARES),
-        "distant": lambda rng: distant_note(rng, length, tokenizer),
-        "near": lambda rng: distant_note(rng, SHORT, tokenizer),
-    }[kind]
-    count = size.num_texts * SHORT // max(length, SHORT)
-    return [make(random.Random(f"{kind}/{length}/{number}")) for number in range(count)]
+def mixture(base: Path, length: int, size: Size) -> list[Sequences]:
+    """The corpora of rows of `length` tokens in mixed order, each as often as its share."""
+    tokenizer, result = TextTokenizer(base / "tokenizer"), []
+    for own, shares in SHARES[length].items():
+        for kind, share in shares.items():
+            count = size.num_texts * SHORT // max(own, SHORT)
+            result += [Sequences(training_texts(kind, own, count, tokenizer), tokenizer, own)] * share
+    return random.Random(length).sample(result, len(result))
 
 
 # ---------------------------------------------------------------- measures
@@ -336,12 +360,12 @@ def bits_by_position(
 
 
 @torch.inference_mode()
-def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, depth: float, items: int) -> float:
-    """Share of texts of LONG tokens after which greedy decoding writes the passkey: each of its ids is the most
+def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, length: int, depth: float, items: int) -> float:
+    """Share of texts of `length` tokens after which greedy decoding writes the passkey: each of its ids is the most
     likely one behind those before."""
     result = 0
     for number in range(items):
-        prompt, answer = passkey_ids(tokenizer, depth, number)
+        prompt, answer = passkey_ids(tokenizer, length, depth, number)
         ids = torch.tensor([[*prompt, *answer[:-1]]])
         hidden = model.hidden_states(ids, torch.arange(ids.shape[1])[None], torch.zeros_like(ids)).hidden
         best = model.lm_head(hidden[0, -len(answer) :]).argmax(dim=-1)
@@ -349,16 +373,16 @@ def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, depth: float, i
     return result / items
 
 
-def passkey_ids(tokenizer: TextTokenizer, depth: float, number: int) -> tuple[list[int], list[int]]:
-    """The longest text with this passkey that fits into LONG tokens, and the ids of the passkey."""
-    length = 8 * LONG
+def passkey_ids(tokenizer: TextTokenizer, length: int, depth: float, number: int) -> tuple[list[int], list[int]]:
+    """The longest text with this passkey that fits into `length` tokens, and the ids of the passkey."""
+    num_bytes = 8 * length
     while True:
-        puzzle = passkey(length, depth, random.Random(f"{depth}/{number}"))
+        puzzle = passkey(num_bytes, depth, random.Random(f"held out/{depth}/{number}"))
         prompt = [tokenizer.end_id, *tokenizer.encode(f"{puzzle.text}\n{puzzle.question}")]
         answer = tokenizer.encode(f" {puzzle.answers[0]}")
-        if (excess := len(prompt) + len(answer) - LONG) <= 0:
+        if (excess := len(prompt) + len(answer) - length) <= 0:
             return prompt, answer
-        length -= max(16, excess)
+        num_bytes -= max(16, excess)
 
 
 def spread(rows: np.ndarray, count: int) -> np.ndarray:

@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, report
 
-from arctic_model.checkpoint.reading import checkpoint_name
+from arctic_model.checkpoint.model_folder import checkpoint_name
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import history

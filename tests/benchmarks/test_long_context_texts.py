@@ -33,12 +33,14 @@ def test_what_a_distant_note_asks_for_stands_before_and_fits(texts: ModuleType, 
         assert text.rstrip(".").endswith(numbers[-1])
 
 
-@pytest.mark.parametrize("kind", ["repeated_names", "repeated_numbers"])
+@pytest.mark.parametrize("kind", ["repeated_names", "repeated_numbers", "repeated_words"])
 def test_repetitions_follow_their_own_beginning(texts: ModuleType, kind: str):
+    periods = []
     for seed in range(40):
-        words = getattr(texts, kind)(random.Random(seed), 900).split(" ")[:-1]
-        period = next(size for size in range(1, len(words)) if words[size:] == words[:-size])
-        assert period <= 30 < len(words)
+        words = getattr(texts, kind)(random.Random(seed), 900, 30).split(" ")[:-1]
+        periods.append(next(size for size in range(1, len(words)) if words[size:] == words[:-size]))
+    assert max(periods) <= 30
+    assert min(periods) < 5 < 25 < max(periods)
 
 
 def test_files_that_judge_are_not_in_training(texts: ModuleType):
