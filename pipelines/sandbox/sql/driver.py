@@ -3,8 +3,8 @@
 import json
 import sqlite3
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipelines.sandbox.protocol import receive, send
 from pipelines.sandbox.values import encode
@@ -50,7 +50,8 @@ def serve(requests: int, replies: int) -> None:
 def _connect(request: dict[str, Any]) -> sqlite3.Connection:
     """The database, open to nothing but reading."""
     if "path" in request:
-        connection = sqlite3.connect(f"{Path(request['path']).as_uri()}?mode=ro&immutable=1", uri=True)
+        # `Path.as_uri` imports modules on Python 3.13, and nothing can be imported here any more.
+        connection = sqlite3.connect(f"file:{quote(request['path'])}?mode=ro&immutable=1", uri=True)
         connection.execute("SELECT COUNT(*) FROM sqlite_master")
     else:
         connection = sqlite3.connect(":memory:")
