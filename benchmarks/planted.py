@@ -106,7 +106,9 @@ def run_stage(corpus: Path, folder: Path, section: DedupSection) -> dict[str, fl
     for name in ("out", "state"):
         (folder / name).mkdir(parents=True)
     source = Stage("source", "benchmark", 1, {}, {}, lambda context, inputs: {})
-    stage = dedup.stage("benchmark", section, dedup.pin(section, folder), folder, dedup.DedupInputs(source, source))
+    stage = dedup.stage(
+        "benchmark", section, dedup.fingerprint(section, folder), folder, dedup.DedupInputs(source, source)
+    )
     inputs = dict.fromkeys(("source", "filter"), Artifact(corpus, None))  # type: ignore[arg-type]
     context = StageContext(stage.id, folder / "out", folder / "state", lambda event: None)
     return dict(stage.work(context, inputs))

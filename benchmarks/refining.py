@@ -47,10 +47,10 @@ def ours(files: list[Path], extractor: str) -> dict[str, float]:
         paths = [str(file) for file in files]
         recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={paths}", f'source.extractor="{extractor}"'])
         home = RECIPE.parent
-        sourced = source.stage("web", recipe.source, source.pin(recipe.source, home), home)
-        scored = score.stage("web", recipe.score, score.pin(recipe.score, home), home, sourced)
+        sourced = source.stage("web", recipe.source, source.fingerprint(recipe.source, home), home)
+        scored = score.stage("web", recipe.score, score.fingerprint(recipe.score, home), home, sourced)
         inputs = filter_.FilterInputs(sourced, scored)
-        filtered = filter_.stage("web", recipe.filter, filter_.pin(recipe.filter, home), home, inputs)
+        filtered = filter_.stage("web", recipe.filter, filter_.fingerprint(recipe.filter, home), home, inputs)
         made: dict[str, Artifact] = {}
         metrics: dict[str, float] = {}
         for stage in (sourced, scored, filtered):
@@ -71,7 +71,7 @@ def run(stage: Stage, folder: Path, made: dict[str, Artifact]) -> dict[str, floa
 def score_texts(files: list[Path], texts: list[tuple[str, str]]) -> None:
     """Score alone, without files: the cost of one text."""
     recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
-    scorer = load_scorer(recipe.score, score.pin(recipe.score, RECIPE.parent), RECIPE.parent)
+    scorer = load_scorer(recipe.score, score.fingerprint(recipe.score, RECIPE.parent), RECIPE.parent)
     for url, text in texts:
         scorer.score(text, url, None)
 
@@ -146,7 +146,7 @@ def sourced_texts(files: list[Path]) -> tuple[list[tuple[str, str]], list[str], 
     folder = Path(tempfile.mkdtemp())
     recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
     made: dict[str, Artifact] = {}
-    run(source.stage("web", recipe.source, source.pin(recipe.source, folder), folder), folder, made)
+    run(source.stage("web", recipe.source, source.fingerprint(recipe.source, folder), folder), folder, made)
     texts = [
         (row["url"], row["text"])
         for path in shard_paths(made["source"].path, "documents")

@@ -1,4 +1,4 @@
-"""A resolved recipe with the pins of its inputs, as one canonical JSON page: the input of a replay."""
+"""A resolved recipe with the fingerprints of its inputs, as one canonical JSON page: the input of a replay."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 
 @dataclass(frozen=True)
 class Lock:
-    """`run` is None for a single corpus. `pins` are by corpus: digests that fix the content of its inputs; `tokenizer`:
-    the same of the run's tokenizer, `weights` of its initial weights. `earlier`: corpora that these are deduplicated
-    against and that are not their own. `folders`: folders from which relative paths start, by corpus, and under ""
-    those of the run; they fix nothing."""
+    """`run` is None for a single corpus. `fingerprints` are by corpus: digests that fix the content of its inputs, in
+    the file under `pins`; `tokenizer`: the same of the run's tokenizer, `weights` of its initial weights. `earlier`:
+    corpora that these are deduplicated against and that are not their own. `folders`: folders from which relative paths
+    start, by corpus, and under "" those of the run; they fix nothing."""
 
     run: RunRecipe | None
     corpora: Mapping[str, CorpusRecipe]
-    pins: Mapping[str, Mapping[str, Any]]
+    fingerprints: Mapping[str, Mapping[str, Any]]
     folders: Mapping[str, str]
     earlier: Mapping[str, CorpusRecipe] = field(default_factory=dict)
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Lock:
             "corpora": {name: corpus.as_params() for name, corpus in self.corpora.items()},
             "earlier": {name: corpus.as_params() for name, corpus in self.earlier.items()},
             "folders": dict(self.folders),
-            "pins": {name: dict(pins) for name, pins in self.pins.items()},
+            "pins": {name: dict(fingerprints) for name, fingerprints in self.fingerprints.items()},
             "tokenizer": dict(self.tokenizer),
             **({"weights": dict(self.weights)} if self.weights else {}),
         }
@@ -62,9 +62,13 @@ class Lock:
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe again.") from None
 
-    def require_pins(self, current: "Lock", path: Path) -> None:
-        """Raise RecipeError if the inputs of `found`, locked now, are not those of this lock at `path`."""
-        changed = [name for name, pins in self.pins.items() if dict(current.pins[name]) != dict(pins)]
+    def require_fingerprints(self, current: "Lock", path: Path) -> None:
+        """Raise RecipeError if the inputs of `current`, locked now, are not those of this lock at `path`."""
+        changed = [
+            name
+            for name, fingerprints in self.fingerprints.items()
+            if dict(current.fingerprints[name]) != dict(fingerprints)
+        ]
         if dict(self.tokenizer) != dict(current.tokenizer):
             changed.append("tokenizer")
         if dict(self.weights) != dict(current.weights):

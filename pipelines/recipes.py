@@ -86,7 +86,7 @@ class Recipe:
             graph = run_graph(self.page, self.corpora, self.path, self.earlier)
         if self.locked:
             path, lock = self.locked
-            lock.require_pins(graph.lock, path)
+            lock.require_fingerprints(graph.lock, path)
         return graph
 
     def require_fit(self) -> None:

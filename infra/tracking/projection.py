@@ -122,7 +122,7 @@ class Projection:
             self._short_name,
             event,
         )
-        # Pins are digests of inputs, by the hundred: they are in recipe.json.
+        # They are digests of inputs, by the hundred: they are in recipe.json.
         recipe = {name: value for name, value in event["recipe"].items() if name != "pins"}
         self._log_params(self._runs[PARENT], recipe)
         self._client.log_dict(self._runs[PARENT], event["recipe"], "recipe.json")

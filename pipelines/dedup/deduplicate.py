@@ -18,7 +18,7 @@ from pipelines.artifacts.documents import DECISIONS, PASSAGES, decisions_schema,
 from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.dedup.clustering import cluster_shards
 from pipelines.dedup.options import DedupOptions, SemanticOptions
-from pipelines.dedup.semantic.model import pin_model
+from pipelines.dedup.semantic.model import fingerprint_model
 from pipelines.dedup.tasks import Counts, NewShard, Task
 
 SHARD_ROWS = 2**17
@@ -139,7 +139,7 @@ def _merge(own: Path, folder: Path) -> None:
 def _pinned(semantic: SemanticOptions) -> SemanticOptions:
     """The same rules with the digest of the model."""
     try:
-        return replace(semantic, digest=pin_model(semantic.model))
+        return replace(semantic, digest=fingerprint_model(semantic.model))
     except ValueError as error:
         raise DedupInputError(f"semantic.model: {error}") from None
 

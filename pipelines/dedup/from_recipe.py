@@ -8,36 +8,36 @@ from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from pipelines.dedup.options import SemanticOptions
 
-Pins: TypeAlias = Mapping[str, str]
+Fingerprints: TypeAlias = Mapping[str, str]
 """The digest of the embedding model by the name "semantic", if the section names one."""
 LATER_OPTIONS = ("min_passage_words", "max_line_documents", "first_prompts", "semantic")
 """Fields that are younger than some results: the keys of those do not have them unless they are used."""
 
 
-def pin(section: DedupSection, folder: Path) -> Pins:
+def fingerprint(section: DedupSection, folder: Path) -> Fingerprints:
     """The digest of the model that `section` of a recipe in `folder` names. Raises RecipeError if it cannot be used."""
     if section.semantic is None:
         return {}
-    from pipelines.dedup.semantic.model import pin_model
+    from pipelines.dedup.semantic.model import fingerprint_model
 
     try:
-        return {"semantic": pin_model(folder / section.semantic.model)}
+        return {"semantic": fingerprint_model(folder / section.semantic.model)}
     except ValueError as error:
         raise RecipeError(f"dedup.semantic.model = {section.semantic.model!r}: {error}") from None
 
 
-def params(section: DedupSection, pins: Pins) -> dict[str, Any]:
+def params(section: DedupSection, fingerprints: Fingerprints) -> dict[str, Any]:
     """The part of `section` that a key depends on: the content of the model, never its path."""
     plain = {
         name: value for name, value in section.identity().items() if getattr(section, name) or name not in LATER_OPTIONS
     }
     if section.semantic:
-        plain["semantic"] = {**plain["semantic"], "digest": pins["semantic"]}
+        plain["semantic"] = {**plain["semantic"], "digest": fingerprints["semantic"]}
     return plain
 
 
-def semantic_options(section: DedupSection, pins: Pins, folder: Path) -> SemanticOptions | None:
+def semantic_options(section: DedupSection, fingerprints: Fingerprints, folder: Path) -> SemanticOptions | None:
     """The rules of deduplication by meaning, None without them."""
     if section.semantic is None:
         return None
-    return SemanticOptions(folder / section.semantic.model, section.semantic.cosine_threshold, pins["semantic"])
+    return SemanticOptions(folder / section.semantic.model, section.semantic.cosine_threshold, fingerprints["semantic"])

@@ -17,7 +17,7 @@ from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms
 from pipelines.dedup.clustering import Clustering, cluster_shards
-from pipelines.dedup.from_recipe import Pins, params, semantic_options
+from pipelines.dedup.from_recipe import Fingerprints, params, semantic_options
 from pipelines.dedup.guards import find_alarms
 from pipelines.dedup.options import DedupOptions
 from pipelines.dedup.tasks import Counts, EarlierShard, NewShard, Task
@@ -47,18 +47,20 @@ class DedupInputs(Inputs[Node]):
     against: Mapping[str, Deduplicated[Node]] = field(default_factory=dict)
 
 
-def stage(name: str, section: DedupSection, pins: Pins, folder: Path, inputs: DedupInputs[Stage]) -> Stage:
-    """Decisions on the documents of corpus `name` that passed the filter. `pins` come from `pin`; relative paths start
-    at `folder`.
+def stage(
+    name: str, section: DedupSection, fingerprints: Fingerprints, folder: Path, inputs: DedupInputs[Stage]
+) -> Stage:
+    """Decisions on the documents of corpus `name` that passed the filter. `fingerprints` come from
+    `fingerprint`; relative paths start at `folder`.
 
     Kept documents of the corpora in `section.against` rank before all of this corpus. Raises RecipeError if one was
     made with other shingles, signatures or embeddings.
     """
-    fixed = params(section, pins)
+    fixed = params(section, fingerprints)
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
         _require_same_model(fixed, earlier, inputs.against[earlier].dedup)
-    return Stage("dedup", name, 4, fixed, inputs.named(), partial(_dedup, name, section, pins, folder))
+    return Stage("dedup", name, 4, fixed, inputs.named(), partial(_dedup, name, section, fingerprints, folder))
 
 
 def _require_same_model(fixed: Mapping[str, Any], earlier: str, deduped: Stage) -> None:
@@ -109,7 +111,7 @@ def run_task(task: Task, folder: Path) -> Counts:
 def _dedup(
     name: str,
     section: DedupSection,
-    pins: Pins,
+    fingerprints: Fingerprints,
     folder: Path,
     context: StageContext,
     artifacts: Mapping[str, Artifact],
@@ -128,7 +130,7 @@ def _dedup(
         passes,
         context.out,
         first_prompts=section.first_prompts,
-        semantic=semantic_options(section, pins, folder),
+        semantic=semantic_options(section, fingerprints, folder),
     )
     _guard(name, section, options, context, clustering)
     return {f"data/{count}": value for count, value in clustering.counts.items()}

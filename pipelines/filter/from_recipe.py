@@ -15,36 +15,38 @@ from pipelines.filter.rules import DOCUMENT_COLUMNS
 from pipelines.filter.takedown import Takedown, read_lines
 
 
-def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.names) -> dict[str, Any]:
+def fingerprint(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.names) -> dict[str, Any]:
     """The fingerprint of the files and rules that `section` of a recipe in `folder` names; the rules may read `scores`.
 
     Raises RecipeError if a file is missing or has a line that names nothing, or if a rule cannot be used.
     """
-    pins: dict[str, Any] = {"takedown": [_pin(path, number, folder) for number, path in enumerate(section.takedown, 1)]}
+    fingerprints: dict[str, Any] = {
+        "takedown": [_fingerprint(path, number, folder) for number, path in enumerate(section.takedown, 1)]
+    }
     if section.takedown:
-        pins["url_reading"] = READING_VERSION
+        fingerprints["url_reading"] = READING_VERSION
     if section.rules:
         extensions = find_all(section.rules, FilterRule, folder, "filter.rules")
         try:
             require_columns([rule.make() for rule in extensions], [*scores, *DOCUMENT_COLUMNS])
         except RuleError as error:
             raise RecipeError(f"filter.rules: {error}") from None
-        pins["rules"] = [rule.fingerprint() for rule in extensions]
-    return pins
+        fingerprints["rules"] = [rule.fingerprint() for rule in extensions]
+    return fingerprints
 
 
-def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
+def load_takedown(section: FilterSection, fingerprints: Mapping[str, Any], folder: Path) -> Takedown:
     """The entries of the files of `section`. Raises RuntimeError if a file has changed since its fingerprint was
     taken."""
     lines: list[str] = []
-    for path, digest in zip(section.takedown, pins["takedown"], strict=True):
+    for path, digest in zip(section.takedown, fingerprints["takedown"], strict=True):
         if file_digest(folder / path) != digest:
             raise RuntimeError(f"{folder / path}: changed since the run was planned. Start the run again.")
         lines += read_lines(folder / path)
     return Takedown.of(lines)
 
 
-def _pin(path: str, number: int, folder: Path) -> str:
+def _fingerprint(path: str, number: int, folder: Path) -> str:
     field = f"filter.takedown.{number} = {path!r}"
     file = folder / path
     if not file.is_file():

@@ -52,9 +52,10 @@ class FilterError(UserError, RuntimeError):
 
 
 def stage(
-    name: str, section: FilterSection, pins: Mapping[str, Any], folder: Path, inputs: FilterInputs[Stage]
+    name: str, section: FilterSection, fingerprints: Mapping[str, Any], folder: Path, inputs: FilterInputs[Stage]
 ) -> Stage:
-    """Decisions on the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`.
+    """Decisions on the documents of corpus `name`. `fingerprints` come from `fingerprint`; relative paths start at
+    `folder`.
 
     The work raises FilterError if no document is left.
     """
@@ -64,20 +65,20 @@ def stage(
     if not section.labels:
         # Keys of results are older than this field.
         del params["labels"]
-    work = partial(_filter, name, section, pins, folder)
-    return Stage("filter", name, 6, {**params, "pins": dict(pins)}, inputs.named(), work)
+    work = partial(_filter, name, section, fingerprints, folder)
+    return Stage("filter", name, 6, {**params, "pins": dict(fingerprints)}, inputs.named(), work)
 
 
 def _filter(
     name: str,
     section: FilterSection,
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
-    takedown = load_takedown(section, pins, folder)
-    rules = restore(section.rules, pins.get("rules", ()), folder)
+    takedown = load_takedown(section, fingerprints, folder)
+    rules = restore(section.rules, fingerprints.get("rules", ()), folder)
     corpus = FilterInputs.of(inputs)
     documents = shard_paths(corpus.source.path, "documents")
     sidecars = (shard_paths(corpus.score.path, kind) for kind in ("scores", "pii"))

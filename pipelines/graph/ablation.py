@@ -18,7 +18,7 @@ from pipelines.ablate.stage import Ablation
 from pipelines.evaluate import PhaseInputs
 from pipelines.fit import require_fit
 from pipelines.fit.configs import Recipes, has_heldout, mistakes_of, model_config
-from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
+from pipelines.graph.chain import Graph, build_corpora, chain, fingerprint_corpora, lock_run, with_earlier
 from pipelines.train import TrainInputs
 
 VARIED = ("mix", "train", "evaluate")
@@ -37,11 +37,11 @@ def ablation_graph(
     folder = path.parent
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
     recipes_by_name = with_earlier(recipes, {})
-    pins = pin_corpora(recipes_by_name)
+    fingerprints = fingerprint_corpora(recipes_by_name)
     with mistakes_of(path):
-        tokenizer = tokenize.pin(run.tokenizer, folder)
-        weights = train.pin(run, model_config(run), folder)
-    corpora = {name: corpus for name, corpus in build_corpora(recipes_by_name, pins).items() if name in recipes}
+        tokenizer = tokenize.fingerprint(run.tokenizer, folder)
+        weights = train.fingerprint(run, model_config(run), folder)
+    corpora = {name: corpus for name, corpus in build_corpora(recipes_by_name, fingerprints).items() if name in recipes}
     stages: dict[str, Stage] = {}
     evaluations: list[Stage] = []
     for candidate_number, mixture in enumerate(mixtures, start=1):
@@ -55,7 +55,7 @@ def ablation_graph(
         stages |= candidate | {evaluated.id: evaluated}
         evaluations.append(evaluated)
     searched = ablate.stage(number, mixtures, seed, evaluations, tuple(aim))
-    lock = lock_run(run, recipes_by_name, list(recipes), pins, tokenizer, folder, weights)
+    lock = lock_run(run, recipes_by_name, list(recipes), fingerprints, tokenizer, folder, weights)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
 
 

@@ -64,9 +64,9 @@ def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = Non
     (from a lock). Raises RecipeError if an input is missing."""
     with_against = with_earlier({recipe.name: (path, recipe)}, earlier or {})
     require_fit(with_against)
-    pins = pin_corpora(with_against)
-    corpus = build_corpora(with_against, pins)[recipe.name]
-    return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(with_against, [recipe.name], pins))
+    fingerprints = fingerprint_corpora(with_against)
+    corpus = build_corpora(with_against, fingerprints)[recipe.name]
+    return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(with_against, [recipe.name], fingerprints))
 
 
 def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | None = None) -> Graph:
@@ -75,14 +75,14 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
     with_against = with_earlier(recipes, earlier or {})
     require_fit(with_against, run, path)
     folder = path.parent
-    pins = pin_corpora(with_against)
+    fingerprints = fingerprint_corpora(with_against)
     with mistakes_of(path):
-        tokenizer = tokenize.pin(run.tokenizer, folder)
-        weights = train.pin(run, model_config(run), folder)
-    corpora = build_corpora(with_against, pins)
+        tokenizer = tokenize.fingerprint(run.tokenizer, folder)
+        weights = train.fingerprint(run, model_config(run), folder)
+    corpora = build_corpora(with_against, fingerprints)
     with mistakes_of(path):
         stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder, weights)
-    return Graph(run.name, stages, lock_run(run, with_against, list(recipes), pins, tokenizer, folder, weights))
+    return Graph(run.name, stages, lock_run(run, with_against, list(recipes), fingerprints, tokenizer, folder, weights))
 
 
 def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
@@ -101,12 +101,12 @@ def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, Co
     return complete
 
 
-def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
+def fingerprint_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
     """The fingerprint of the inputs of each corpus, by name. Raises RecipeError if one is missing."""
-    return {name: _pin(recipe, path) for name, (path, recipe) in recipes.items()}
+    return {name: _fingerprint(recipe, path) for name, (path, recipe) in recipes.items()}
 
 
-def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> dict[str, Corpus]:
+def build_corpora(recipes: Recipes, fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Corpus]:
     """Every corpus by name, those that others need before them. Raises RecipeError."""
     built: dict[str, Corpus] = {}
 
@@ -120,7 +120,7 @@ def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> di
             for earlier in recipe.needed_corpora:
                 build(earlier, (*above, name))
             with mistakes_of(path):
-                built[name] = _corpus(recipe, pins[name], path.parent, built)
+                built[name] = _corpus(recipe, fingerprints[name], path.parent, built)
 
     for name in recipes:
         build(name, ())
@@ -131,37 +131,37 @@ def lock_run(
     run: RunRecipe,
     with_against: Recipes,
     own: list[str],
-    pins: Mapping[str, Mapping[str, Any]],
+    fingerprints: Mapping[str, Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     folder: Path,
     weights: train.RunWeights,
 ) -> Lock:
     """The lock of a run in `folder`; of the `known` recipes it has `own`, the others are earlier corpora."""
-    corpora = _lock_corpora(with_against, own, pins)
+    corpora = _lock_corpora(with_against, own, fingerprints)
     folders = {**corpora.folders, "": str(folder.resolve())}
     pinned = weights.params()
     return replace(corpora, run=run, tokenizer=tokenizer, weights=pinned, folders=folders)
 
 
-def _lock_corpora(with_against: Recipes, own: list[str], pins: Mapping[str, Mapping[str, Any]]) -> Lock:
+def _lock_corpora(with_against: Recipes, own: list[str], fingerprints: Mapping[str, Mapping[str, Any]]) -> Lock:
     recipes = {name: recipe for name, (_, recipe) in with_against.items()}
     earlier = {name: recipe for name, recipe in recipes.items() if name not in own}
     folders = {name: str(path.parent.resolve()) for name, (path, _) in with_against.items()}
-    return Lock(None, {name: recipes[name] for name in own}, pins, folders, earlier)
+    return Lock(None, {name: recipes[name] for name in own}, fingerprints, folders, earlier)
 
 
 def chain(
     run: RunRecipe,
     corpora: Mapping[str, Corpus],
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     weights: train.RunWeights,
 ) -> dict[str, Stage]:
-    """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer, and it
-    begins with `weights`."""
+    """Every stage of a run over its `corpora` by id, inputs first, the report last. `fingerprints` fix its
+    tokenizer, and it begins with `weights`."""
     texts = {name: corpus for name, corpus in corpora.items() if name not in conversation_corpora(run)}
     if run.tokenizer.path:
-        tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, pins, folder)
+        tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, fingerprints, folder)
     else:
         documents = {name: corpus.training_documents for name, corpus in texts.items()}
         tokenizer = tokenize.tokenizer_stage(run.tokenizer, documents)
@@ -301,30 +301,30 @@ def _field_of(reader: CorpusRecipe, name: str) -> str:
     return "dedup.against" if name in reader.dedup.against else reader.source.read_corpora[name]
 
 
-def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
+def _fingerprint(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
     """Plain data that fixes every file and class that the corpus recipe at `path` names. Raises RecipeError."""
     folder = path.parent
     with mistakes_of(path):
         scores = [column.name for column in score.score_columns(recipe.score, folder)]
-        pins = source.pin(recipe.source, folder)
-        pins["score"] = score.pin(recipe.score, folder)
-        pins["filter"] = filter_.pin(recipe.filter, folder, scores)
+        fingerprints = source.fingerprint(recipe.source, folder)
+        fingerprints["score"] = score.fingerprint(recipe.score, folder)
+        fingerprints["filter"] = filter_.fingerprint(recipe.filter, folder, scores)
         if recipe.dedup.semantic:
-            pins["dedup"] = dedup.pin(recipe.dedup, folder)
-        return pins
+            fingerprints["dedup"] = dedup.fingerprint(recipe.dedup, folder)
+        return fingerprints
 
 
-def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:
+def _corpus(recipe: CorpusRecipe, fingerprints: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:
     made = {corpus: built[corpus].annotate for corpus in recipe.needed_corpora}
-    sourced = source.stage(recipe.name, recipe.source, {"inputs": pins["inputs"]}, folder, made)
-    scored = score.stage(recipe.name, recipe.score, pins["score"], folder, sourced)
+    sourced = source.stage(recipe.name, recipe.source, {"inputs": fingerprints["inputs"]}, folder, made)
+    scored = score.stage(recipe.name, recipe.score, fingerprints["score"], folder, sourced)
     annotated = {section.name: annotate.stage(recipe.name, section, sourced) for section in recipe.annotate}
     limited = {limit.annotation: annotated[limit.annotation] for limit in recipe.filter.labels}
     read = filter_.FilterInputs(sourced, scored, limited)
-    filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, read)
+    filtered = filter_.stage(recipe.name, recipe.filter, fingerprints["filter"], folder, read)
     against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
     deduped = dedup.stage(
-        recipe.name, recipe.dedup, pins.get("dedup", {}), folder, dedup.DedupInputs(sourced, filtered, against)
+        recipe.name, recipe.dedup, fingerprints.get("dedup", {}), folder, dedup.DedupInputs(sourced, filtered, against)
     )
     has_questions = bool(source.question_kinds(recipe.source, folder))
     chain_stages = _by_id([sourced, scored, *annotated.values(), filtered, deduped])

@@ -1,7 +1,7 @@
 """Measure every document once; decide nothing."""
 
-from pipelines.score.from_recipe import pin, score_columns
+from pipelines.score.from_recipe import fingerprint, score_columns
 from pipelines.score.quality.training import train_quality_model
 from pipelines.score.stage import stage
 
-__all__ = ["pin", "score_columns", "stage", "train_quality_model"]
+__all__ = ["fingerprint", "score_columns", "stage", "train_quality_model"]

@@ -25,30 +25,30 @@ from pipelines.score.safety.lists import UrlList, WordList
 from pipelines.score.scorer import Scorer
 
 
-def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
+def fingerprint(section: ScoreSection, folder: Path) -> dict[str, Any]:
     """Digests of all files that `section` of a recipe in `folder` names, in its order. Raises RecipeError if one is
     missing or invalid."""
-    pins: dict[str, Any] = {}
+    fingerprints: dict[str, Any] = {}
     for field in ("url_lists", "word_lists"):
-        pins[field] = [
-            _pin(folder, path, f"score.{field}.{number}", _require_entries)
+        fingerprints[field] = [
+            _fingerprint(folder, path, f"score.{field}.{number}", _require_entries)
             for number, path in enumerate(getattr(section, field), start=1)
         ]
     if section.url_lists:
-        pins["url_reading"] = READING_VERSION
+        fingerprints["url_reading"] = READING_VERSION
     load = partial(load_classifier, label=section.quality_label)
-    pins["quality_model"] = (
-        _pin(folder, section.quality_model, "score.quality_model", load) if section.quality_model else ""
+    fingerprints["quality_model"] = (
+        _fingerprint(folder, section.quality_model, "score.quality_model", load) if section.quality_model else ""
     )
-    pins["decontaminate"] = [
-        _pin(folder, item.path, f"score.decontaminate.{number}.path", partial(_require_item, item))
+    fingerprints["decontaminate"] = [
+        _fingerprint(folder, item.path, f"score.decontaminate.{number}.path", partial(_require_item, item))
         for number, item in enumerate(section.decontaminate, start=1)
     ]
     if section.scorers:
         extensions = find_all(section.scorers, DocumentScorer, folder, "score.scorers")
-        pins["scorers"] = [extension.fingerprint() for extension in extensions]
+        fingerprints["scorers"] = [extension.fingerprint() for extension in extensions]
         score_columns(section, folder)
-    return pins
+    return fingerprints
 
 
 def score_columns(section: ScoreSection, folder: Path) -> list[pa.Field]:
@@ -60,11 +60,11 @@ def score_columns(section: ScoreSection, folder: Path) -> list[pa.Field]:
         raise RecipeError(f"score.scorers: {error}") from None
 
 
-def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:
+def params(section: ScoreSection, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `section` that a key depends on: the content of the files, never their paths."""
     plain = section.identity()
     del plain["scorers"]
-    return {**plain, "pins": dict(pins)}
+    return {**plain, "pins": dict(fingerprints)}
 
 
 def score_documents(
@@ -91,7 +91,7 @@ def score_documents(
         [{'language': 'en', 'words': 16, 'stop_words': 3, 'pii_email': 1}]
     """
     section, folder = section or ScoreSection(), Path(folder)
-    scorer = load_scorer(section, pin(section, folder), folder)
+    scorer = load_scorer(section, fingerprint(section, folder), folder)
     rows = []
     for each in documents:
         document = each if isinstance(each, Document) else Document(each, url="", origin="")
@@ -100,23 +100,23 @@ def score_documents(
     return pa.Table.from_pylist(rows, schema=pa.schema([*SCORES, *own_fields(scorer.own)]))
 
 
-def load_scorer(section: ScoreSection, pins: Mapping[str, Any], folder: Path) -> Scorer:
+def load_scorer(section: ScoreSection, fingerprints: Mapping[str, Any], folder: Path) -> Scorer:
     """The scorer of `section`; its files lie relative to `folder`. Cached for the next shard of this process."""
-    return _load(canonical_json(section.as_params()), canonical_json(pins), folder)
+    return _load(canonical_json(section.as_params()), canonical_json(fingerprints), folder)
 
 
 @lru_cache(maxsize=1)
-def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
-    section, pins = ScoreSection.model_validate_json(section_json), json.loads(pins_json)
+def _load(section_json: str, fingerprints_json: str, folder: Path) -> Scorer:
+    section, fingerprints = ScoreSection.model_validate_json(section_json), json.loads(fingerprints_json)
 
     def listed(field: str) -> list[str]:
-        files = zip(getattr(section, field), pins[field], strict=True)
+        files = zip(getattr(section, field), fingerprints[field], strict=True)
         contents = [pinned_file(folder, path, digest).read_bytes() for path, digest in files]
         return [entry for content in contents for entry in list_entries(content)]
 
     quality = None
     if section.quality_model:
-        file = pinned_file(folder, section.quality_model, pins["quality_model"])
+        file = pinned_file(folder, section.quality_model, fingerprints["quality_model"])
         quality = load_classifier(file, section.quality_label)
     return Scorer(
         UrlList.of(listed("url_lists")),
@@ -126,10 +126,10 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
         quality,
         build_index(
             (item.name, *text)
-            for item, digest in zip(section.decontaminate, pins["decontaminate"], strict=True)
+            for item, digest in zip(section.decontaminate, fingerprints["decontaminate"], strict=True)
             for text in read_benchmark(pinned_file(folder, item.path, digest), item.fields)
         ),
-        tuple(extension.make() for extension in restore(section.scorers, pins.get("scorers", ()), folder)),
+        tuple(extension.make() for extension in restore(section.scorers, fingerprints.get("scorers", ()), folder)),
     )
 
 
@@ -141,7 +141,7 @@ def pinned_file(folder: Path, path: str, digest: str) -> Path:
     return file
 
 
-def _pin(folder: Path, path: str, field: str, check: Callable[[Path], object]) -> str:
+def _fingerprint(folder: Path, path: str, field: str, check: Callable[[Path], object]) -> str:
     file = folder / path
     if not file.is_file():
         raise RecipeError(f"{field} = {path!r}: no such file ({file}). Name one that is there.")

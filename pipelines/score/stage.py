@@ -35,36 +35,41 @@ class ScoreInputs(Inputs[Node]):
     source: Node
 
 
-def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Path, source: Stage) -> Stage:
-    """Scores of the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`."""
-    work = partial(_score, section, pins, folder)
-    fixed = params(section, pins)
+def stage(name: str, section: ScoreSection, fingerprints: Mapping[str, Any], folder: Path, source: Stage) -> Stage:
+    """Scores of the documents of corpus `name`. `fingerprints` come from `fingerprint`; relative paths start at
+    `folder`."""
+    work = partial(_score, section, fingerprints, folder)
+    fixed = params(section, fingerprints)
     # A classifier's probability is the one score that is computed with library functions in floating point.
     inputs = ScoreInputs(source).named()
     return Stage("score", name, 8, fixed, inputs, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(
-    section: ScoreSection, pins: Mapping[str, Any], folder: Path, context: StageContext, inputs: Mapping[str, Artifact]
+    section: ScoreSection,
+    fingerprints: Mapping[str, Any],
+    folder: Path,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],
 ) -> Metrics:
     source = ScoreInputs.of(inputs).source
     shards = list(enumerate(shard_paths(source.path, "documents")))
-    keys = [shard_key(number, params(section, pins), source.digest(path)) for number, path in shards]
+    keys = [shard_key(number, params(section, fingerprints), source.digest(path)) for number, path in shards]
     totals: Counter[str] = Counter()
-    for result in map_shards(context, partial(score_shard, section, pins, folder), shards, keys=keys):
+    for result in map_shards(context, partial(score_shard, section, fingerprints, folder), shards, keys=keys):
         totals.update(result.metrics)
-    index = load_scorer(section, pins, folder).index
+    index = load_scorer(section, fingerprints, folder).index
     counts = {"benchmark_texts": len(index.names), "benchmark_texts_too_short": index.num_too_short}
     return {f"data/{count}": value for count, value in (totals | Counter(counts)).items()}
 
 
 def score_shard(
-    section: ScoreSection, pins: Mapping[str, Any], folder: Path, shard: tuple[int, Path], out: Path
+    section: ScoreSection, fingerprints: Mapping[str, Any], folder: Path, shard: tuple[int, Path], out: Path
 ) -> ShardResult:
     """Write scores, findings and contamination of one shard of documents, one row group for each of its row groups:
     memory holds one, and the bytes depend on the documents alone."""
     number, path = shard
-    scorer = load_scorer(section, pins, folder)
+    scorer = load_scorer(section, fingerprints, folder)
     schemas = {**SCHEMAS, "scores": pa.schema([*SCORES, *own_fields(scorer.own)])}
     columns = DOCUMENTS.names if scorer.own else READ_COLUMNS
     counts: Counter[str] = Counter()

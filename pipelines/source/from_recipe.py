@@ -20,14 +20,14 @@ from pipelines.source.own import OwnReader
 from pipelines.source.protocol import BuiltInKind, FileKind, InputKind, InputSplit, QuestionKind
 
 
-def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
+def fingerprint(section: SourceSection, folder: Path) -> dict[str, Any]:
     """Plain data that fixes the content of the inputs of a recipe in `folder`. Raises RecipeError if one is missing."""
-    pins, input_folder = [], InputFolder(folder)
+    fingerprints, input_folder = [], InputFolder(folder)
     for number, item in enumerate(section.inputs, start=1):
         field = f"source.inputs.{number}"
         try:
             with recipe_errors(field):
-                pins.append(_fingerprint(item, input_folder))
+                fingerprints.append(_fingerprint(item, input_folder))
         except RecipeError:
             raise
         except UserError as error:
@@ -36,7 +36,7 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
         require_unique_names(input_folder.names.used)
     except InputError as error:
         raise RecipeError(str(error)) from None
-    return {"inputs": pins}
+    return {"inputs": fingerprints}
 
 
 def open_kind(section: Input, folder: Path) -> InputKind:
@@ -87,7 +87,7 @@ def annotated_inputs(section: SourceSection) -> list[AnnotatedInput]:
 
 def plan(
     section: SourceSection,
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     results: Mapping[str, Artifact] = MappingProxyType({}),
 ) -> list[InputSplit]:
@@ -98,7 +98,7 @@ def plan(
     input_folder = InputFolder(folder, results=results)
     return [
         InputSplit(split.reader, {"input": fields, "content": split.fingerprint})
-        for item, pinned in zip(section.inputs, pins["inputs"], strict=True)
+        for item, pinned in zip(section.inputs, fingerprints["inputs"], strict=True)
         for fields in [identity(item)]
         for split in _splits(item, pinned, input_folder)
     ]

@@ -65,7 +65,7 @@ def read_documents(
             written: list[Document] = []
             sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written), text_format)
             tables = Tables(kind=_table_kind(file), paths=[file.name], text_field=text_field, url_field=url_field)
-            for _ in _records(file, file.fetch(file.pin(), Path(scratch)), tables, sink):
+            for _ in _records(file, file.fetch(file.fingerprint(), Path(scratch)), tables, sink):
                 for record in sink.quarantined:
                     (on_unreadable or _warn)(record["origin"], record["reason"])
                 yield from written

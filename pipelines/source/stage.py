@@ -25,34 +25,34 @@ class SourceError(UserError, RuntimeError):
 def stage(
     name: str,
     section: SourceSection,
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     made: Mapping[str, Mapping[str, Stage]] = MappingProxyType({}),
 ) -> Stage:
-    """The documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`. `made`: annotations
-    that inputs may read, by corpus and name.
+    """The documents of corpus `name`. `fingerprints` come from `fingerprint`; relative paths start at `folder`.
+    `made`: annotations that inputs may read, by corpus and name.
 
     The key depends on the content of files, not on their location.
     """
-    params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
+    params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": fingerprints}
     if not section.read_pdf:
         # Keys of results are older than this field.
         del params["read_pdf"]
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
     packages = ("pypdf",) if section.read_pdf else ()
-    work = partial(_source, name, section, pins, folder)
+    work = partial(_source, name, section, fingerprints, folder)
     return Stage("source", name, 7, params, inputs, work, packages=packages)
 
 
 def _source(
     name: str,
     section: SourceSection,
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
-    planned = plan(section, pins, folder, inputs)
+    planned = plan(section, fingerprints, folder, inputs)
     for link in left_out(section, folder):
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
     how = (section.extractor, section.heldout_fraction, section.text_format, section.read_pdf)

@@ -29,7 +29,7 @@ from pipelines.tokenize.probing import Change, changes, is_random, untried
 SHOWN_CHARACTERS = 60
 
 
-def pin(section: TokenizerSection, folder: Path) -> dict[str, str]:
+def fingerprint(section: TokenizerSection, folder: Path) -> dict[str, str]:
     """Plain data that fixes the tokenizer of a run recipe in `folder`: the digest of the file that it names, if any.
 
     Raises RecipeError if that file cannot be used.
@@ -48,22 +48,23 @@ def pin(section: TokenizerSection, folder: Path) -> dict[str, str]:
     return {"tokenizer": file_digest(file)}
 
 
-def existing_tokenizer_stage(section: TokenizerSection, pins: Mapping[str, Any], folder: Path) -> Stage:
-    """Take the tokenizer that `pins` (from `pin`) fix, at a path relative to `folder`. The path is not in the key."""
-    params = {"end_token": section.end_token, **pins}
-    return Stage("tokenizer", "", 3, params, {}, partial(_take, section, pins, folder))
+def existing_tokenizer_stage(section: TokenizerSection, fingerprints: Mapping[str, Any], folder: Path) -> Stage:
+    """Take the tokenizer that `fingerprints` (from `fingerprint`) fix, at a path relative to `folder`. The path is not
+    in the key."""
+    params = {"end_token": section.end_token, **fingerprints}
+    return Stage("tokenizer", "", 3, params, {}, partial(_take, section, fingerprints, folder))
 
 
 def _take(
     section: TokenizerSection,
-    pins: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
     folder: Path,
     context: StageContext,
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - it needs no corpus
 ) -> Metrics:
     file = context.out / TOKENIZER_FILE
     shutil.copyfile(folder / section.path, file)
-    if file_digest(file) != pins["tokenizer"]:
+    if file_digest(file) != fingerprints["tokenizer"]:
         raise ValueError(f"tokenizer.path = {section.path!r} changed while the run was starting. Start it again.")
     if sampling := _switch_off_sampling(file):
         context.warn(

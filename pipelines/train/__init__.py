@@ -4,7 +4,7 @@ from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.from_recipe import SegmentSettings, new_job
 from pipelines.train.job import TrainJob
 from pipelines.train.stage import TrainInputs, key_params, resources, stage, train_job
-from pipelines.train.weights_of_recipe import RunWeights, pin
+from pipelines.train.weights_of_recipe import RunWeights, fingerprint
 
 __all__ = [
     "PinnedWeights",
@@ -12,9 +12,9 @@ __all__ = [
     "SegmentSettings",
     "TrainInputs",
     "TrainJob",
+    "fingerprint",
     "key_params",
     "new_job",
-    "pin",
     "resources",
     "stage",
     "train_job",

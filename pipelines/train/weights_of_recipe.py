@@ -37,21 +37,21 @@ class RunWeights:
         return {**(self.initial.params() if self.initial else {}), **({"bases": bases} if bases else {})}
 
 
-def pin(run: RunRecipe, config: ArcticConfig, folder: Path) -> RunWeights:
+def fingerprint(run: RunRecipe, config: ArcticConfig, folder: Path) -> RunWeights:
     """The weights that a run recipe in `folder` reads from folders, for a model of `config`.
 
     Raises RecipeError if they cannot be used.
     """
-    initial = _pin(run, config, folder, "model.init_from", run.model.init_from) if run.model.init_from else None
+    initial = _fingerprint(run, config, folder, "model.init_from", run.model.init_from) if run.model.init_from else None
     bases = {
-        section.base: _pin(run, config, folder, f"finetune.{number}.from", section.base)
+        section.base: _fingerprint(run, config, folder, f"finetune.{number}.from", section.base)
         for number, section in enumerate(run.finetune, start=1)
         if section.is_from_folder
     }
     return RunWeights(initial, bases)
 
 
-def _pin(run: RunRecipe, config: ArcticConfig, folder: Path, place: str, init_from: str) -> PinnedWeights:
+def _fingerprint(run: RunRecipe, config: ArcticConfig, folder: Path, place: str, init_from: str) -> PinnedWeights:
     """The weights in the folder `init_from`, which the field `place` names."""
     source, is_initial = source_folder(init_from, folder), place.startswith("model.")
     try:

@@ -109,10 +109,10 @@ def judged(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     }
     store = Store(tmp_path_factory.mktemp("judged") / "store").open()
     pinned = DataFile(PROMPTS, content_digest(root / PROMPTS), NUM_PROMPTS, "bytes", "", "")
-    pins = {**data.data_files(), PROMPTS: pinned}
+    fingerprints = {**data.data_files(), PROMPTS: pinned}
     with pytest.MonkeyPatch.context() as patched:
         for module in (data, suites):
-            patched.setattr(module, "data_files", lambda: pins)
+            patched.setattr(module, "data_files", lambda: fingerprints)
         graph = Recipe.of({**RUN, "evaluate": section}, *pages).graph()
         events = EventLog(store.root / "runs" / "run")
         outcome = run_inline(plan(store, list(graph.stages.values())), store, events, [].append)

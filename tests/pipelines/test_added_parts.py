@@ -57,7 +57,7 @@ from pathlib import Path
 import pipelines
 from data_recipes import RecipeError, parse_recipe
 from docs.generate import pages
-from pipelines.source import pin
+from pipelines.source import fingerprint
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.from_recipe import plan
 
@@ -72,7 +72,7 @@ class Collected(list):
 corpus = parse_recipe(page(start=3))
 planned = pipelines.plan(corpus, "store")
 texts = Collected()
-for split in plan(corpus.source, pin(corpus.source, Path()), Path()):
+for split in plan(corpus.source, fingerprint(corpus.source, Path()), Path()):
     split.reader.read(DocumentSink(Path(), "cascade", 0.0, texts))
 try:
     parse_recipe(page(start=0))

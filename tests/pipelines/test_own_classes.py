@@ -212,7 +212,7 @@ def test_a_changed_file_costs_its_own_shard(notes, folder, tmp_path):
 def test_a_reader_of_ones_own_travels_to_a_process_that_does_not_know_its_module(notes, folder, tmp_path):
     graph = notes(inputs=source())
     recipe = load_corpus(tmp_path / "notes.toml")
-    (first, *_) = plan(recipe.source, graph.lock.pins["notes"], tmp_path)
+    (first, *_) = plan(recipe.source, graph.lock.fingerprints["notes"], tmp_path)
     (tmp_path / "shard.pickle").write_bytes(pickle.dumps(Shard(0, first.reader, "all_text", 0.0)))
     program = (
         "import pickle, sys, pathlib; from pipelines.source.shards import read_shard; here = pathlib.Path(sys.argv[1]);"

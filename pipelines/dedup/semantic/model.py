@@ -44,7 +44,7 @@ class StaticModel:
         return directions(np.concatenate(sums))
 
 
-def pin_model(folder: Path) -> str:
+def fingerprint_model(folder: Path) -> str:
     """Digest of the files of the model in `folder`. Raises ValueError if it cannot be used."""
     load_model(folder)
     return _digest(folder)

@@ -49,7 +49,7 @@ class Repositories(RepositoriesInput):
                 f"languages has {unknown[0]!r}, which is not among: {', '.join(LANGUAGES)}. Take one of those."
             )
         roots = _repositories(self.paths, folder.path)
-        return {"repositories": {name: _pin(path, self.max_file_bytes) for name, path in roots.items()}}
+        return {"repositories": {name: _fingerprint(path, self.max_file_bytes) for name, path in roots.items()}}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
         """Splits of repositories by name, each of about BYTES_PER_SHARD."""
@@ -149,7 +149,7 @@ def _checkouts(folder: Path, text: str, field: str) -> list[Path]:
     return repositories
 
 
-def _pin(root: Path, max_file_bytes: int) -> dict[str, Any]:
+def _fingerprint(root: Path, max_file_bytes: int) -> dict[str, Any]:
     digest, num_bytes = hashlib.sha256(), 0
     for file in files_of(root, max_file_bytes):
         add_to_digest(digest, file)

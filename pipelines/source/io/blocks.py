@@ -32,15 +32,15 @@ class FilePart:
         with path.open("rb") as file:
             for number, digest in self.digests.items():
                 file.seek(number * self.block_bytes)
-                if _block_pin(file, self.block_bytes)[0] != digest:
+                if _block_fingerprint(file, self.block_bytes)[0] != digest:
                     return False
         return True
 
 
-def block_pins(path: Path) -> dict[str, Any]:
+def block_fingerprints(path: Path) -> dict[str, Any]:
     """Plain data that fixes the content of a large file: sha256 and number of newlines of each block."""
     with path.open("rb") as file:
-        blocks = [list(_block_pin(file, BLOCK_BYTES)) for _ in range(0, path.stat().st_size, BLOCK_BYTES)]
+        blocks = [list(_block_fingerprint(file, BLOCK_BYTES)) for _ in range(0, path.stat().st_size, BLOCK_BYTES)]
     return {"block_bytes": BLOCK_BYTES, "size_bytes": path.stat().st_size, "blocks": blocks}
 
 
@@ -48,7 +48,7 @@ def is_unchanged(path: Path, pinned: Mapping[str, Any]) -> bool:
     """Whether the whole file has the bytes that `block_pins` saw."""
     size = pinned["block_bytes"]
     with path.open("rb") as file:
-        same = all(_block_pin(file, size)[0] == digest for digest, _ in pinned["blocks"])
+        same = all(_block_fingerprint(file, size)[0] == digest for digest, _ in pinned["blocks"])
         return same and not file.read(1)
 
 
@@ -81,7 +81,7 @@ def part(pinned: Mapping[str, Any], start: int, stop: int, newlines_before: int,
     return FilePart(start, stop, newlines_before, pinned["block_bytes"], digests)
 
 
-def _block_pin(file: BinaryIO, block_bytes: int) -> tuple[str, int]:
+def _block_fingerprint(file: BinaryIO, block_bytes: int) -> tuple[str, int]:
     """sha256 and number of newlines of the block at the current position of `file`."""
     digest, newlines, left = hashlib.sha256(), 0, block_bytes
     while left and (content := file.read(min(left, _READ_BYTES))):

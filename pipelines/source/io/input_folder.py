@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.artifact import Artifact
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import LocatedFile, Names, find_files, pin_files, pinned_files
+from pipelines.source.io.locations import LocatedFile, Names, find_files, fingerprint_files, pinned_files
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class InputFolder:
 
     def fingerprint(self, files: Sequence[LocatedFile]) -> dict[str, Any]:
         """Fingerprints of the content of each of `files`, by the name by which it is traced. Raises InputError."""
-        return {"files": pin_files(files, self.names)}
+        return {"files": fingerprint_files(files, self.names)}
 
     def fingerprinted(
         self, paths: Sequence[str], file_type: FileType, fingerprint: Mapping[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.store import file_digest
 from pipelines.source.errors import InputError
-from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_pins, is_unchanged
+from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_fingerprints, is_unchanged
 from pipelines.source.io.globs import is_named
 from pipelines.source.io.http_client import ChangedError
 from pipelines.source.io.remote_file import StoreReadError
@@ -46,11 +46,11 @@ class LocalFile:
         for count in range(self.depth, len(parts) + 1):
             yield printable("/".join(parts[-count:]))
 
-    def pin(self) -> str | dict[str, Any]:
+    def fingerprint(self) -> str | dict[str, Any]:
         """The sha256 of the file; of a large one that of each of its blocks."""
         try:
             is_large = self.path.stat().st_size > BLOCK_BYTES
-            return block_pins(self.path) if is_large else file_digest(self.path)
+            return block_fingerprints(self.path) if is_large else file_digest(self.path)
         except OSError as error:
             raise InputError(
                 f"paths: {printable(self.path)}: cannot be read ({error.strerror}). Make it readable, or take it out."

@@ -46,7 +46,7 @@ class LocatedFile(Protocol):
     def longer_names(self) -> Iterator[str]:
         """Longer names that distinguish it from others of its name, each with more of its path."""
 
-    def pin(self) -> Any:
+    def fingerprint(self) -> Any:
         """Plain data that fixes the content. Raises InputError if the file cannot be reached."""
 
     def fetch(self, pinned: Any, folder: Path) -> Path:
@@ -69,7 +69,7 @@ class WebFile:
     def longer_names(self) -> Iterator[str]:
         return iter(())
 
-    def pin(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         try:
             return asdict(http_client.PLANNING_CLIENT.version(self.url))
         except HttpError as error:
@@ -122,15 +122,15 @@ def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[
     return sorted(files.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
 
-def pin_files(files: Sequence[LocatedFile], names: Names) -> dict[str, Any]:
+def fingerprint_files(files: Sequence[LocatedFile], names: Names) -> dict[str, Any]:
     """Fingerprints of the content of each file, by its unique name. Raises InputError."""
-    return {file.name: file.pin() for file in names.give(files)}
+    return {file.name: file.fingerprint() for file in names.give(files)}
 
 
 def pinned_files(
     paths: Sequence[str], folder: Path, file_type: FileType, pinned: Mapping[str, Any]
 ) -> Iterator[tuple[LocatedFile, Any]]:
-    """The pinned files at the locations with their pins, by name; files that came later are not included.
+    """The pinned files at the locations with their fingerprints, by name; files that came later are not included.
 
     Raises ChangedError if one is gone.
     """
@@ -142,7 +142,7 @@ def pinned_files(
     for name in sorted(pinned):
         files = claims.get(name, [])
         if len(files) > 1:
-            files = [file for file in files if file.pin() == pinned[name]]
+            files = [file for file in files if file.fingerprint() == pinned[name]]
         if not files:
             raise ChangedError(f"{folder}: paths: {name} is gone since the run was planned. Bring it back.")
         yield files[0].named(name), pinned[name]

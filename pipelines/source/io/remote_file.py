@@ -50,7 +50,7 @@ class RemoteFile:
     def longer_names(self) -> Iterator[str]:
         return iter(())
 
-    def pin(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return self.state._asdict()
 
     def fetch(self, pinned: Mapping[str, Any], folder: Path) -> Path:

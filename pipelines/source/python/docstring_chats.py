@@ -15,7 +15,7 @@ from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.isolated import run_isolated
 from pipelines.source.python.python_sources import PYTHON_LICENCE
-from pipelines.source.python.standard_library import module_names, pin_library
+from pipelines.source.python.standard_library import fingerprint_library, module_names
 
 READER = Path(__file__).resolve().with_name("read_docstrings.py")
 NUM_SHARDS = 4
@@ -44,7 +44,7 @@ class DocstringChats(DocstringChatInput):
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Version and digest of the standard library, and the version of the wordings."""
-        return {"library": pin_library(), "wordings": WORDINGS_VERSION}
+        return {"library": fingerprint_library(), "wordings": WORDINGS_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
         names = module_names()

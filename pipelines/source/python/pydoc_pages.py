@@ -10,7 +10,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.isolated import run_isolated
-from pipelines.source.python.standard_library import module_names, pin_library
+from pipelines.source.python.standard_library import fingerprint_library, module_names
 from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.warc.responses import write_responses
 from pipelines.source.web.warc_files import read_pages
@@ -43,7 +43,7 @@ class Pydoc(PydocInput):
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Version and digest of the standard library."""
-        return {"library": pin_library()}
+        return {"library": fingerprint_library()}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
         for number, modules in enumerate(module_shards()):

@@ -16,7 +16,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.packages import licence, package_url, text_digest
-from pipelines.source.python.standard_library import library_files, pin_library, standard_library
+from pipelines.source.python.standard_library import fingerprint_library, library_files, standard_library
 
 PYTHON_LICENCE = "Python-2.0"
 """SPDX id of the Python Software Foundation's licence stack, which covers the standard library."""
@@ -62,8 +62,8 @@ class PythonSources(PythonSourcesInput):
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Fingerprints of the standard library and each distribution. Raises InputError."""
-        library = {"library": pin_library()} if self.standard_library else {}
-        return {**library, "sources": {name: pin_sources(name) for name in self.distributions}}
+        library = {"library": fingerprint_library()} if self.standard_library else {}
+        return {**library, "sources": {name: fingerprint_sources(name) for name in self.distributions}}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
         files = library_sources() if self.standard_library else []
@@ -91,7 +91,7 @@ def distribution_sources(name: str) -> list[SourceFile]:
     ]
 
 
-def pin_sources(name: str) -> str:
+def fingerprint_sources(name: str) -> str:
     """Version of a distribution and a digest over its `.py` files as RECORD has them. Raises InputError."""
     installed = _installed(name)
     lines = [f"{file.as_posix()} {file.hash.value if file.hash else ''}" for file in _python_files(installed)]

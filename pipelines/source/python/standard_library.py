@@ -39,7 +39,7 @@ def module_names() -> list[str]:
 
 
 @cache
-def pin_library() -> dict[str, str]:
+def fingerprint_library() -> dict[str, str]:
     """Python's version and a digest over the standard library's files."""
     digest = hashlib.sha256()
     for file in library_files():

@@ -12,7 +12,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.text_to_sql.vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number, plural
 
 GENERATOR_VERSION = 2
-"""Raised with every change of the generated text: it is the pin of the corpus."""
+"""Raised with every change of the generated text: it is the fingerprint of the corpus."""
 HELDOUT_TABLES = 0.1
 """Share of all possible tables (a name with its columns) that only held-out schemas have."""
 NUM_TABLES = (1, 1, 2, 2, 2, 3)

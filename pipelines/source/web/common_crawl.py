@@ -37,12 +37,12 @@ class CommonCrawl(CommonCrawlInput):
         """Digests of the crawl's lists of files, and the files of the sample by name. Raises InputError."""
         list_name = f"{self.subset}.paths.gz"
         files, digest = self._listed(list_name)
-        pins: dict[str, Any] = {"lists": {list_name: digest}, "files": sample(files, self)}
+        fingerprints: dict[str, Any] = {"lists": {list_name: digest}, "files": sample(files, self)}
         if self._is_searched:
             index, digest = self._listed(INDEX_LIST)
-            pins["lists"][INDEX_LIST] = digest
-            pins["index_files"] = sorted(name for name in index if INDEX_SUBSET in name)
-        return pins
+            fingerprints["lists"][INDEX_LIST] = digest
+            fingerprints["index_files"] = sorted(name for name in index if INDEX_SUBSET in name)
+        return fingerprints
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
         """One split a WARC file, by name; or one a file of the index, each with the records it names."""

@@ -175,8 +175,8 @@ def deduplicate(attempt, tmp_path):
         filtered = idle_stage("filter", name, {}, {"source": source})
         earlier = {made.dedup.subject: dedup.Deduplicated(made.source, made.dedup) for made in against}
         section = section or DedupSection()
-        pins = dedup.pin(section, tmp_path)
-        stage = dedup.stage(name, section, pins, tmp_path, dedup.DedupInputs(source, filtered, earlier))
+        fingerprints = dedup.fingerprint(section, tmp_path)
+        stage = dedup.stage(name, section, fingerprints, tmp_path, dedup.DedupInputs(source, filtered, earlier))
         inputs = {"source": committed(home), "filter": committed(home)}
         for made in against:
             inputs[f"source:{made.dedup.subject}"] = committed(made.home)

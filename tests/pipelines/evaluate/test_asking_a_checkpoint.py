@@ -51,14 +51,14 @@ ROWS = [
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data root with three prompts of IFEval and an empty file of HumanEval+."""
-    pins = dict(data.data_files())
+    fingerprints = dict(data.data_files())
     for file, rows in ((PROMPTS, ROWS), (HUMANEVAL_PLUS.file.removesuffix(".gz"), [])):
         path = tmp_path / "root" / file
         path.parent.mkdir(parents=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        pins[file] = DataFile(file, content_digest(path), len(rows), "bytes", "", "")
+        fingerprints[file] = DataFile(file, content_digest(path), len(rows), "bytes", "", "")
     for module in (data, suites):
-        monkeypatch.setattr(module, "data_files", lambda: pins)
+        monkeypatch.setattr(module, "data_files", lambda: fingerprints)
     return tmp_path / "root"
 
 

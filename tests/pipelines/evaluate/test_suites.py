@@ -117,8 +117,8 @@ def test_key_follows_from_what_a_file_says(tmp_path: Path) -> None:
             (tmp_path / file).write_text(text)
         seen.append(suite.params()["data"])
     nothing, first, second = seen
-    pin = data.data_files()["copa/validation.jsonl.gz"].sha256
-    assert first["copa/validation.jsonl.gz"] == second["copa/validation.jsonl.gz"] == pin
+    fingerprint = data.data_files()["copa/validation.jsonl.gz"].sha256
+    assert first["copa/validation.jsonl.gz"] == second["copa/validation.jsonl.gz"] == fingerprint
     assert len({content["race/test.jsonl"] for content in (nothing, first, second)}) == 3
 
 

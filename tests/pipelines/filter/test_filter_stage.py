@@ -50,11 +50,13 @@ def made(attempt, tmp_path):
 
 
 def scored() -> Stage:
-    return score.stage("notes", ScoreSection(), score.pin(ScoreSection(), Path()), Path(), SOURCE)
+    return score.stage("notes", ScoreSection(), score.fingerprint(ScoreSection(), Path()), Path(), SOURCE)
 
 
 def stage(section: FilterSection = SECTION, folder: Path = Path()) -> Stage:
-    return filter_.stage("notes", section, filter_.pin(section, folder), folder, filter_.FilterInputs(SOURCE, scored()))
+    return filter_.stage(
+        "notes", section, filter_.fingerprint(section, folder), folder, filter_.FilterInputs(SOURCE, scored())
+    )
 
 
 def rows(artifact: Artifact, kind: str) -> list[dict]:
@@ -170,7 +172,7 @@ def test_a_wrong_takedown_list_is_told_before_anything_starts(tmp_path):
     (tmp_path / "wrong.txt").write_text("example.org\nno domain at all\n")
     for name, message in (("gone.txt", "no such file"), ("wrong.txt", "wrong.txt:2: 'no domain at all' is no doc id")):
         with pytest.raises(RecipeError, match=rf"filter.takedown.1 = '{name}': .*{message}"):
-            filter_.pin(FilterSection(takedown=[name]), tmp_path)
+            filter_.fingerprint(FilterSection(takedown=[name]), tmp_path)
 
 
 @pytest.mark.parametrize(("kept", "total", "warns"), [(5, 10, False), (4, 10, True), (1, 1000, True), (1, 1, False)])

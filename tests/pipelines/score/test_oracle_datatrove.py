@@ -254,7 +254,7 @@ def pages(tmp_path_factory) -> list[tuple[str, str, dict]]:
     for part in ("out", "state"):
         (folder / part).mkdir()
     context = StageContext("source", folder / "out", folder / "state", [].append)
-    source.stage("web", section, source.pin(section, folder), folder).work(context, {})
+    source.stage("web", section, source.fingerprint(section, folder), folder).work(context, {})
     texts = [
         text
         for path in shard_paths(folder / "out", "documents")

@@ -66,7 +66,7 @@ def source(tmp_path: Path) -> Artifact:
 
 
 def stage(section: ScoreSection, folder: Path) -> Stage:
-    return score.stage("notes", section, score.pin(section, folder), folder, SOURCE)
+    return score.stage("notes", section, score.fingerprint(section, folder), folder, SOURCE)
 
 
 def rows(artifact: Artifact, kind: str) -> list[dict]:
@@ -174,4 +174,4 @@ def test_a_wrong_file_is_told_before_anything_starts(recipe, change, message):
     section, folder = recipe
     (folder / "empty.txt").write_text("# nothing\n")
     with pytest.raises(RecipeError, match=message):
-        score.pin(ScoreSection.model_validate({**section.as_params(), **change}), folder)
+        score.fingerprint(ScoreSection.model_validate({**section.as_params(), **change}), folder)

@@ -46,9 +46,9 @@ def crawl(tmp_path, warc):
 )
 def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, paths, names):
     selected = warc_paths(*(path.format(here=crawl) for path in paths))
-    pins = source.pin(selected, crawl)
-    assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.reader for each in plan(selected, pins, crawl)]
+    fingerprints = source.fingerprint(selected, crawl)
+    assert list(fingerprints["inputs"][0]["files"]) == names
+    parts = [each.reader for each in plan(selected, fingerprints, crawl)]
     assert [part.file.name for part in parts if isinstance(part, WarcFile)] == names
     for part in parts:
         assert part.pinned == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
@@ -60,10 +60,10 @@ def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
     (tmp_path / "moved").mkdir()
     for name in ("crawl/b.warc.gz", "crawl/deep/a.warc.gz"):
         (tmp_path / "moved" / name.rpartition("/")[2]).write_bytes((crawl / name).read_bytes())
-    keys = [source.stage("web", each, source.pin(each, crawl), crawl).key for each in (here, elsewhere)]
+    keys = [source.stage("web", each, source.fingerprint(each, crawl), crawl).key for each in (here, elsewhere)]
     assert keys[0] == keys[1]
     (tmp_path / "moved" / "a.warc.gz").write_bytes(b"other")
-    assert source.stage("web", elsewhere, source.pin(elsewhere, crawl), crawl).key != keys[0]
+    assert source.stage("web", elsewhere, source.fingerprint(elsewhere, crawl), crawl).key != keys[0]
 
 
 @pytest.mark.parametrize(
@@ -78,26 +78,26 @@ def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
 def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
     (crawl / "empty").mkdir()
     with pytest.raises(RecipeError, match=message):
-        source.pin(warc_paths(path), crawl)
+        source.fingerprint(warc_paths(path), crawl)
 
 
 def test_the_plan_has_the_files_that_were_pinned_and_no_others(crawl):
     selected = warc_paths("crawl")
-    pins = source.pin(selected, crawl)
+    fingerprints = source.fingerprint(selected, crawl)
     (crawl / "crawl/later.warc.gz").write_bytes(b"not pinned")
-    assert [each.reader.file.name for each in plan(selected, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
+    assert [each.reader.file.name for each in plan(selected, fingerprints, crawl)] == ["a.warc.gz", "b.warc.gz"]
     (crawl / "crawl/b.warc.gz").unlink()
     with pytest.raises(RuntimeError, match=r"b.warc.gz is gone since the run was planned"):
-        plan(selected, pins, crawl)
+        plan(selected, fingerprints, crawl)
 
 
 def test_files_of_one_name_are_traced_by_their_folders(crawl):
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
     selected = warc_paths("crawl")
-    pins = source.pin(selected, crawl)
+    fingerprints = source.fingerprint(selected, crawl)
     names = ["a.warc.gz", "b.warc.gz", "deep/b.warc.gz"]
-    assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.reader for each in plan(selected, pins, crawl)]
+    assert list(fingerprints["inputs"][0]["files"]) == names
+    parts = [each.reader for each in plan(selected, fingerprints, crawl)]
     assert [(part.file.name, part.file.path.relative_to(crawl / "crawl").as_posix()) for part in parts] == [
         ("a.warc.gz", "deep/a.warc.gz"),
         ("b.warc.gz", "b.warc.gz"),
@@ -109,28 +109,28 @@ def test_files_of_one_name_in_two_inputs_or_two_places_have_names_of_their_own(c
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
     locations = ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")
     twice = section(*({"kind": "warc", "paths": [path]} for path in locations))
-    files = [list(result["files"]) for result in source.pin(twice, crawl)["inputs"]]
+    files = [list(result["files"]) for result in source.fingerprint(twice, crawl)["inputs"]]
     assert files == [["b.warc.gz"], ["deep/b.warc.gz"]]
-    assert [each.reader.file.name for each in plan(twice, source.pin(twice, crawl), crawl)] == [
+    assert [each.reader.file.name for each in plan(twice, source.fingerprint(twice, crawl), crawl)] == [
         "b.warc.gz",
         "deep/b.warc.gz",
     ]
     together = warc_paths(*locations)
-    assert list(source.pin(together, crawl)["inputs"][0]["files"]) == ["crawl/b.warc.gz", "deep/b.warc.gz"]
+    assert list(source.fingerprint(together, crawl)["inputs"][0]["files"]) == ["crawl/b.warc.gz", "deep/b.warc.gz"]
 
 
 def test_a_file_of_two_inputs_is_an_error(crawl):
     twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl")))
     with pytest.raises(RecipeError, match=r"inputs.2.paths: b.warc.gz belongs to an earlier input too"):
-        source.pin(twice, crawl)
+        source.fingerprint(twice, crawl)
 
 
 def test_a_later_file_of_the_same_name_takes_no_pinned_name(crawl):
     selected = warc_paths("crawl")
-    pins = source.pin(selected, crawl)
+    fingerprints = source.fingerprint(selected, crawl)
     (crawl / "crawl/aa").mkdir()
     (crawl / "crawl/aa/a.warc.gz").write_bytes(b"later")
-    parts = [each.reader for each in plan(selected, pins, crawl)]
+    parts = [each.reader for each in plan(selected, fingerprints, crawl)]
     assert [part.file.path.parent.name for part in parts] == ["deep", "crawl"]
 
 
@@ -146,7 +146,7 @@ def test_links_to_folders_are_followed_once_and_broken_ones_are_named(crawl, pat
     (crawl / "crawl/there").symlink_to("back")
     (crawl / "crawl/back").symlink_to("there")
     selected = warc_paths(path)
-    assert list(source.pin(selected, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
+    assert list(source.fingerprint(selected, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
     broken = left_out(warc_paths("crawl"), crawl)
     assert [name.rpartition("/")[2] for name in broken] == ["gone.warc.gz", "self.warc.gz"]
 
@@ -155,25 +155,25 @@ def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl
     name = b"caf\xe9.warc.gz"
     (crawl / "crawl" / os.fsdecode(name)).write_bytes(b"c")
     selected = warc_paths("crawl")
-    pins = source.pin(selected, crawl)
-    assert list(pins["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
-    source.stage("web", selected, pins, crawl).key.encode()
-    part = plan(selected, pins, crawl)[-1].reader
+    fingerprints = source.fingerprint(selected, crawl)
+    assert list(fingerprints["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
+    source.stage("web", selected, fingerprints, crawl).key.encode()
+    part = plan(selected, fingerprints, crawl)[-1].reader
     assert part.file.fetch(part.pinned, crawl).read_bytes() == b"c"
 
 
 def test_endings_are_known_in_capitals_too(crawl):
     (crawl / "crawl/C.WARC.GZ").write_bytes(b"c")
-    assert "C.WARC.GZ" in source.pin(warc_paths("crawl"), crawl)["inputs"][0]["files"]
+    assert "C.WARC.GZ" in source.fingerprint(warc_paths("crawl"), crawl)["inputs"][0]["files"]
 
 
 def test_a_distribution_that_is_not_installed_is_named_with_its_place(tmp_path):
     missing = section({"kind": "pydoc"}, {"kind": "python_sources", "distributions": ["no-such-thing"]})
     with pytest.raises(RecipeError, match=r"source.inputs.2.distributions has 'no-such-thing'"):
-        source.pin(missing, tmp_path)
+        source.fingerprint(missing, tmp_path)
 
 
-def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
+def test_fingerprints_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
     generated = {
         "kind": "text_to_sql",
         "num_schemas": 3100,
@@ -182,9 +182,9 @@ def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
         "seed": 0,
     }
     selected = section({"kind": "pydoc"}, generated)
-    pins = source.pin(selected, tmp_path)
-    canonical_json(pins)
-    parts = [each.reader for each in plan(selected, pins, tmp_path)]
+    fingerprints = source.fingerprint(selected, tmp_path)
+    canonical_json(fingerprints)
+    parts = [each.reader for each in plan(selected, fingerprints, tmp_path)]
     slices = [(part.heldout, part.first, part.last) for part in parts if isinstance(part, SqlSchemas)]
     assert slices == [(False, 0, 1500), (False, 1500, 3000), (False, 3000, 3100), (True, 0, 10)]
     warc_files = [part.file_name for part in parts if isinstance(part, PydocPages)]

@@ -40,7 +40,7 @@ def build(attempt, tmp_path):
     """Run the stage for a section and give the attempt."""
 
     def build(selected: SourceSection, name: str = "build"):
-        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
+        return attempt(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -100,7 +100,7 @@ def test_a_crawl_without_a_page_fails_and_says_what_was_there(crawl, build, warc
 
 def test_a_file_that_changed_after_planning_is_refused(crawl, attempt, tmp_path, warc):
     selected = crawl({"one.warc.gz": b"".join(warc.crawl(2))})
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
     crawl({"one.warc.gz": b"".join(warc.crawl(3))})
     with pytest.raises(RuntimeError, match=r"one.warc.gz: changed since the run was planned"):
         attempt(stage, "late")
@@ -114,7 +114,7 @@ def test_the_same_bytes_come_from_other_folders_and_from_shards_in_any_order(cra
     (tmp_path / "crawl").mkdir()
     (tmp_path / "deeper").rename(tmp_path / "crawl" / "deeper")
     assert digests(build(selected, "second").artifact.path) == digests(first.artifact.path)
-    parts = list(enumerate(each.reader for each in plan(selected, source.pin(selected, tmp_path), tmp_path)))
+    parts = list(enumerate(each.reader for each in plan(selected, source.fingerprint(selected, tmp_path), tmp_path)))
     for number, part in reversed(parts):
         read_shard(Shard(number, part, selected.extractor, selected.heldout_fraction), tmp_path / "backwards")
     assert digests(tmp_path / "backwards") == digests(first.artifact.path)

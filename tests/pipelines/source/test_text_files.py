@@ -23,7 +23,7 @@ def build(attempt, tmp_path):
             (folder / file).write_bytes(body if isinstance(body, bytes) else body.encode())
         page = {"inputs": [{"kind": "text_files", "paths": ["notes"]}], "max_quarantined_fraction": 0.5, **fields}
         section = TypeAdapter(SourceSection).validate_python(page)
-        made = attempt(source.stage("notes", section, source.pin(section, tmp_path), tmp_path), name)
+        made = attempt(source.stage("notes", section, source.fingerprint(section, tmp_path), tmp_path), name)
         shards = sorted(made.artifact.path.rglob("documents/*"))
         rows = [row for path in shards for row in pq.read_table(path).to_pylist()]
         return {row["url"]: row for row in rows}, made

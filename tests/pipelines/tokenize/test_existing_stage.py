@@ -10,7 +10,7 @@ from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
 from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
-from pipelines.tokenize import existing_tokenizer_stage, pin, probing
+from pipelines.tokenize import existing_tokenizer_stage, fingerprint, probing
 
 END = "<|endoftext|>"
 
@@ -29,11 +29,11 @@ def byte_level(special: str = END) -> Tokenizer:
     return tokenizer
 
 
-def take(folder: Path, fields: TokenizerSection, pins: dict[str, str]) -> tuple[Path, list[dict]]:
+def take(folder: Path, fields: TokenizerSection, fingerprints: dict[str, str]) -> tuple[Path, list[dict]]:
     out = folder / "out"
     out.mkdir()
     events: list[dict] = []
-    stage = existing_tokenizer_stage(fields, pins, folder)
+    stage = existing_tokenizer_stage(fields, fingerprints, folder)
     stage.work(StageContext(stage.id, out, folder / "state", events.append), {})
     return out, events
 
@@ -43,7 +43,7 @@ def test_it_is_taken_byte_for_byte_and_encodes_whole_texts(tmp_path: Path) -> No
     made.enable_truncation(4)
     made.enable_padding(length=4)
     made.save(str(tmp_path / "made.json"))
-    out, events = take(tmp_path, section(), pin(section(), tmp_path))
+    out, events = take(tmp_path, section(), fingerprint(section(), tmp_path))
     assert (out / TOKENIZER_FILE).read_bytes() == (tmp_path / "made.json").read_bytes()
     tokenizer = TextTokenizer(out)
     assert (tokenizer.vocab_size, tokenizer.end_id, tokenizer.pad_id) == (258, 257, 257)
@@ -57,7 +57,7 @@ def test_it_is_taken_byte_for_byte_and_encodes_whole_texts(tmp_path: Path) -> No
 
 def test_added_tokens_that_are_not_special_are_text(tmp_path: Path) -> None:
     larger().save(str(tmp_path / "made.json"))
-    tokenizer = TextTokenizer(take(tmp_path, section(), pin(section(), tmp_path))[0])
+    tokenizer = TextTokenizer(take(tmp_path, section(), fingerprint(section(), tmp_path))[0])
     ids = tokenizer.encode("a<1>b")
     assert (tokenizer.decode(ids), tokenizer.bytes_of_id[ids].tolist()) == ("a<1>b", [1, 3, 1])
 
@@ -67,20 +67,22 @@ def test_key_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
     byte_level().save(str(tmp_path / "made.json"))
     byte_level().save(str(tmp_path / "other" / "moved.json"))
     moved = section(path="other/moved.json", vocab_size=400)
-    keys = [existing_tokenizer_stage(fields, pin(fields, tmp_path), tmp_path).key for fields in (section(), moved)]
+    keys = [
+        existing_tokenizer_stage(fields, fingerprint(fields, tmp_path), tmp_path).key for fields in (section(), moved)
+    ]
     assert keys[0] == keys[1]
     changed = byte_level()
     changed.add_special_tokens(["<|more|>"])
     changed.save(str(tmp_path / "made.json"))
-    assert existing_tokenizer_stage(section(), pin(section(), tmp_path), tmp_path).key != keys[0]
+    assert existing_tokenizer_stage(section(), fingerprint(section(), tmp_path), tmp_path).key != keys[0]
 
 
 def test_file_that_changed_since_it_was_pinned_is_refused(tmp_path: Path) -> None:
     byte_level().save(str(tmp_path / "made.json"))
-    pins = pin(section(), tmp_path)
+    fingerprints = fingerprint(section(), tmp_path)
     byte_level("<|other|>").save(str(tmp_path / "made.json"))
     with pytest.raises(ValueError, match="changed while the run was starting"):
-        take(tmp_path, section(), pins)
+        take(tmp_path, section(), fingerprints)
 
 
 def prefixed() -> Tokenizer:
@@ -174,7 +176,7 @@ CHANGING = {
 def test_a_tokenizer_that_changes_text_is_refused_with_a_text_that_it_changes(tmp_path: Path, made) -> None:
     made().save(str(tmp_path / "made.json"))
     with pytest.raises(RecipeError, match=r"does not give text back exactly: '.*' comes back as .*Take one that does"):
-        pin(section(), tmp_path)
+        fingerprint(section(), tmp_path)
 
 
 UNTRIED = {
@@ -191,7 +193,7 @@ UNTRIED = {
 def test_a_part_that_no_tried_text_reaches_is_not_taken_on_trust(tmp_path: Path, made) -> None:
     made().save(str(tmp_path / "made.json"))
     with pytest.raises(RecipeError, match=r"replaces or removes text that matches '.*Take one without that part"):
-        pin(section(), tmp_path)
+        fingerprint(section(), tmp_path)
 
 
 KEEPING = {
@@ -208,14 +210,14 @@ KEEPING = {
 @pytest.mark.parametrize("made", KEEPING.values(), ids=KEEPING)
 def test_a_tokenizer_that_keeps_text_up_to_composition_is_taken(tmp_path: Path, made) -> None:
     made().save(str(tmp_path / "made.json"))
-    assert pin(section(), tmp_path)
+    assert fingerprint(section(), tmp_path)
 
 
 def test_one_that_encodes_at_random_is_taken_without_that_and_with_a_note(tmp_path: Path) -> None:
     made = byte_level()
     made.model.dropout = 0.4
     made.save(str(tmp_path / "made.json"))
-    out, events = take(tmp_path, section(), pin(section(), tmp_path))
+    out, events = take(tmp_path, section(), fingerprint(section(), tmp_path))
     assert "encodes at random (dropout 0.4)" in events[0]["message"]
     tokenizer = TextTokenizer(out)
     assert len({tuple(tokenizer.encode("ab ab cab" * 20)) for _ in range(20)}) == 1
@@ -231,7 +233,7 @@ def test_random_encoding_that_no_field_switches_off_is_refused(tmp_path: Path, m
     made.save(str(tmp_path / "made.json"))
     monkeypatch.setattr("pipelines.artifacts.tokenization.tokenizer.SAMPLING", ())
     with pytest.raises(RecipeError, match="gives a text other ids each time"):
-        pin(section(), tmp_path)
+        fingerprint(section(), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "plain", "ab é\r\n 👩‍👩‍👧\x00", f"{END} <tool>"])
@@ -265,27 +267,27 @@ def by_words() -> Tokenizer:
 def test_unfit_tokenizer_is_refused_with_the_mend(tmp_path: Path, made, fields: dict, message: str) -> None:
     made().save(str(tmp_path / "made.json"))
     with pytest.raises(RecipeError, match=message):
-        pin(section(**fields), tmp_path)
+        fingerprint(section(**fields), tmp_path)
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"tokenizer\.path = 'made\.json': no such file"):
-        pin(section(), tmp_path)
+        fingerprint(section(), tmp_path)
     (tmp_path / "made.json").write_text("{")
     with pytest.raises(RecipeError, match=r"made\.json: not a readable tokenizer"):
-        pin(section(), tmp_path)
+        fingerprint(section(), tmp_path)
 
 
 def test_normalising_tokenizer_is_taken_with_a_warning(tmp_path: Path) -> None:
     made = byte_level()
     made.normalizer = normalizers.NFC()
     made.save(str(tmp_path / "made.json"))
-    _, events = take(tmp_path, section(), pin(section(), tmp_path))
+    _, events = take(tmp_path, section(), fingerprint(section(), tmp_path))
     assert "normalises text" in events[0]["message"]
 
 
-def test_a_trained_tokenizer_has_no_pin(tmp_path: Path) -> None:
-    assert pin(TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10), tmp_path) == {}
+def test_a_trained_tokenizer_has_no_fingerprint(tmp_path: Path) -> None:
+    assert fingerprint(TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10), tmp_path) == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
 from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
-from pipelines.tokenize import existing_tokenizer_stage, pin
+from pipelines.tokenize import existing_tokenizer_stage, fingerprint
 
 SPECIAL = ["<unk>", "<s>", "</s>"]
 END = "</s>"
@@ -86,7 +86,7 @@ def test_it_is_taken_byte_for_byte_with_a_note_of_what_it_loses(made: Callable[[
     made().save(str(tmp_path / "made.json"))
     (tmp_path / "out").mkdir()
     events: list[dict] = []
-    stage = existing_tokenizer_stage(SECTION, pin(SECTION, tmp_path), tmp_path)
+    stage = existing_tokenizer_stage(SECTION, fingerprint(SECTION, tmp_path), tmp_path)
     stage.work(StageContext(stage.id, tmp_path / "out", tmp_path / "state", events.append), {})
     assert (tmp_path / "out" / TOKENIZER_FILE).read_bytes() == (tmp_path / "made.json").read_bytes()
     assert [event["message"] for event in events if "normalises text" in event["message"]]
@@ -159,4 +159,4 @@ def squeezing() -> Tokenizer:
 def test_one_that_loses_more_is_refused(made: Callable[[], Tokenizer], message: str, tmp_path: Path) -> None:
     made().save(str(tmp_path / "made.json"))
     with pytest.raises(RecipeError, match=message):
-        pin(SECTION, tmp_path)
+        fingerprint(SECTION, tmp_path)

@@ -18,7 +18,7 @@ from infra.store.files import file_digest
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.fit.configs import model_config
 from pipelines.tokenize.vocabulary import train_tokenizer
-from pipelines.train import PinnedWeights, pin
+from pipelines.train import PinnedWeights, fingerprint
 from pipelines.train.first_weights import digest
 from tests.kit.files import digests
 from tests.kit.interruption import interrupted_before
@@ -144,16 +144,16 @@ def recipe(folder: Path, *, tokenizer: dict | None = None, optimizer: str = "muo
     )
 
 
-def pin_of(location: Path, **fields: object) -> PinnedWeights | None:
+def fingerprint_of(location: Path, **fields: object) -> PinnedWeights | None:
     run = recipe(location, **fields)
-    return pin(run, model_config(run), location).initial
+    return fingerprint(run, model_config(run), location).initial
 
 
 def test_a_checkpoint_is_pinned_by_its_hashes_and_drawn_weights_by_nothing(location: Path) -> None:
-    result = pin_of(location)
+    result = fingerprint_of(location)
     assert result is not None
     assert result.params() == {"digest": file_digest(location / "weights" / "checkpoint.json"), "optimizer": False}
-    assert pin_of(location, init_from="") is None
+    assert fingerprint_of(location, init_from="") is None
 
 
 def other_tokenizer(folder: Path) -> None:
@@ -195,17 +195,17 @@ def test_weights_that_do_not_fit_are_refused_before_anything_starts(
 ) -> None:
     other_tokenizer(location)
     with pytest.raises(RecipeError, match=r"model\.init_from = '.*': .*" + message):
-        pin_of(location, **fields)
+        fingerprint_of(location, **fields)
 
 
 def test_moments_must_be_there_and_of_the_same_optimizer(location: Path, workshop) -> None:
     with pytest.raises(RecipeError, match=r"model\.init_optimizer = true: .* has no optimizer state .*Remove it"):
-        pin_of(location, init_optimizer=True)
+        fingerprint_of(location, init_optimizer=True)
     trained, _ = workshop.run("first", workshop.inputs(1), workshop.stage())
     fields = {"init_from": str(trained), "init_optimizer": True}
-    assert pin_of(location, **fields)
+    assert fingerprint_of(location, **fields)
     with pytest.raises(RecipeError, match=r"was not trained with train\.optimizer = 'adamw'"):
-        pin_of(location, **fields, optimizer="adamw")
+        fingerprint_of(location, **fields, optimizer="adamw")
 
 
 def test_the_weights_are_those_of_the_folder_bit_for_bit(location: Path, workshop) -> None:

@@ -83,7 +83,7 @@ def test_a_model_that_cannot_be_used_is_a_mistake_of_the_recipe(static_model, fa
     damage(static_model.folder)
     section = DedupSection(semantic=SemanticSection(model="model"))
     with pytest.raises(RecipeError, match=r"dedup\.semantic\.model = 'model'") as caught:
-        dedup.pin(section, static_model.folder.parent)
+        dedup.fingerprint(section, static_model.folder.parent)
     assert message in str(caught.value)
 
 

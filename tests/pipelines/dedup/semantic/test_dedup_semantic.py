@@ -181,9 +181,9 @@ def test_the_key_holds_the_model_and_not_its_folder(deduplicate, texts, static_m
     assert deduplicate([documents], moved).dedup.params == made.dedup.params
     tensors = load_file(static_model.folder / "model.safetensors")
     save_file({"embeddings": tensors["embeddings"] * 2 + 1}, static_model.folder / "model.safetensors")
-    assert dedup.pin(SECTION, tmp_path) != dedup.pin(moved, tmp_path)
+    assert dedup.fingerprint(SECTION, tmp_path) != dedup.fingerprint(moved, tmp_path)
     with pytest.raises(RuntimeError, match="changed since the run was planned"):
-        pinned_model(static_model.folder, dedup.pin(moved, tmp_path)["semantic"])
+        pinned_model(static_model.folder, dedup.fingerprint(moved, tmp_path)["semantic"])
 
 
 def test_an_earlier_corpus_with_another_model_is_refused(deduplicate, texts, static_model, tmp_path):

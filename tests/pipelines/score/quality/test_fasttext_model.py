@@ -185,7 +185,7 @@ def recipe(tmp_path) -> tuple[Path, str]:
 def test_a_recipe_names_the_file_and_its_good_label(recipe):
     folder, name = recipe
     section = ScoreSection(quality_model=name, quality_label="__label__lq")
-    scorer = load_scorer(section, score.pin(section, folder), folder)
+    scorer = load_scorer(section, score.fingerprint(section, folder), folder)
     assert scorer.score("good bad good", "https://a.example/", None).row["quality"] == pytest.approx(
         1 / (np.e + 1 + 1 / np.e)
     )
@@ -198,7 +198,7 @@ def test_a_label_that_is_not_there_is_told_before_anything_starts(recipe):
             rf"quality_model = 'model.bin': .*no label '{label}'; it has __label__hq, __label__lq, .*quality_label"
         )
         with pytest.raises(RecipeError, match=message):
-            score.pin(ScoreSection(quality_model=name, quality_label=label), folder)
+            score.fingerprint(ScoreSection(quality_model=name, quality_label=label), folder)
 
 
 def test_only_fasttext_s_files_have_labels(tmp_path):

@@ -10,7 +10,7 @@ from data_recipes.sections.refining import FilterSection, ScoreSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
-from pipelines.score import pin
+from pipelines.score import fingerprint
 from pipelines.score.from_recipe import load_scorer
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.code_lines import code_lines
@@ -159,7 +159,7 @@ def found_in(text: str) -> list[str]:
 
 
 def scores_and_reason(text: str, section: FilterSection | None = None) -> tuple[dict, str]:
-    scorer = load_scorer(SECTION, pin(SECTION, Path()), Path())
+    scorer = load_scorer(SECTION, fingerprint(SECTION, Path()), Path())
     row = scorer.score(text, "", None).row
     table = pa.Table.from_pylist([{"doc_id": "0" * 32, **row}], schema=SCORES)
     documents = pa.table({"url": [""], "licence": pa.array([None], pa.string())})

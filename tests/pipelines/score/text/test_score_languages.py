@@ -11,7 +11,7 @@ from pipelines.artifacts.languages.words import STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
-from pipelines.score import pin
+from pipelines.score import fingerprint
 from pipelines.score.from_recipe import load_scorer
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.language import Language
@@ -94,7 +94,7 @@ SECTION = ScoreSection()
 
 
 def reason(text: str, section: FilterSection) -> str:
-    scorer = load_scorer(SECTION, pin(SECTION, Path()), Path())
+    scorer = load_scorer(SECTION, fingerprint(SECTION, Path()), Path())
     row = {"doc_id": "0" * 32, **scorer.score(text, "", None).row}
     documents = pa.table({"url": [""], "licence": pa.array([None], pa.string())})
     return decide(pa.Table.from_pylist([row], schema=SCORES), documents, section, Takedown.of([]))[0]

@@ -191,7 +191,7 @@ def test_answers_to_one_prompt_stand_on_one_side(build: Callable[..., Any], tmp_
 @pytest.fixture
 def build(attempt: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     def build(chosen: SourceSection) -> Any:
-        return attempt(source.stage("chat", chosen, source.pin(chosen, tmp_path), tmp_path), "store")
+        return attempt(source.stage("chat", chosen, source.fingerprint(chosen, tmp_path), tmp_path), "store")
 
     return build
 

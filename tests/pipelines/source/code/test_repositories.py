@@ -70,7 +70,7 @@ def item(*paths: str, **more: object) -> RepositoriesInput:
     return RepositoriesInput(kind="repositories", paths=list(paths), max_file_bytes=10_000, **more)
 
 
-def pin(asked: RepositoriesInput, folder: Path) -> dict:
+def fingerprint(asked: RepositoriesInput, folder: Path) -> dict:
     return open_kind(asked, folder).fingerprint(InputFolder(folder))
 
 
@@ -79,7 +79,7 @@ def readers(asked: RepositoriesInput, pinned: dict, folder: Path) -> list:
 
 
 def read(asked: RepositoriesInput, folder: Path, out: Path, heldout: float = 0.0) -> tuple[list[dict], DocumentSink]:
-    (part,) = readers(asked, pin(asked, folder), folder)
+    (part,) = readers(asked, fingerprint(asked, folder), folder)
     with DocumentWriter(out, 0) as writer:
         reading = DocumentSink(out, "cascade", heldout, writer)
         part.read(reading)
@@ -113,7 +113,7 @@ def test_other_languages_are_counted_and_unknown_ones_refused(checkouts: Path, t
     assert [document["url"] for document in documents] == ["repo:shop/web/lib.ts", "repo:shop/web/index.ts"]
     assert reading.counts["skipped_other_language"] == 4
     with pytest.raises(InputError, match="languages has 'Phyton', which is not among: .*Python"):
-        pin(item("co", languages=["Phyton"]), checkouts)
+        fingerprint(item("co", languages=["Phyton"]), checkouts)
 
 
 def test_joined_files_stand_under_their_paths_until_the_licence_changes(checkouts: Path, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_links_are_not_followed_and_names_without_utf8_are_set_aside(tmp_path: P
 
 def test_a_folder_with_git_is_one_repository_and_globs_name_many(checkouts: Path) -> None:
     def names(*paths: str) -> list[str]:
-        return list(pin(item(*paths), checkouts)["repositories"])
+        return list(fingerprint(item(*paths), checkouts)["repositories"])
 
     assert names("co") == ["other", "shop"]
     assert names("co/shop") == ["shop"]
@@ -194,15 +194,15 @@ def test_a_folder_with_git_is_one_repository_and_globs_name_many(checkouts: Path
         (lambda root: os.utime(root / "a.py", (1, 1)), False),
     ],
 )
-def test_the_pin_moves_with_what_is_read(tmp_path: Path, change: Callable[[Path], object], moves: bool) -> None:
+def test_the_fingerprint_moves_with_what_is_read(tmp_path: Path, change: Callable[[Path], object], moves: bool) -> None:
     write(tmp_path / "co", {"r": {"a.py": b"x = 1\n", "node_modules/x.js": b"1", ".git/index": b"1"}})
-    before = pin(item("co"), tmp_path)
+    before = fingerprint(item("co"), tmp_path)
     change(tmp_path / "co" / "r")
-    assert (pin(item("co"), tmp_path) != before) == moves
+    assert (fingerprint(item("co"), tmp_path) != before) == moves
 
 
 def test_a_repository_that_changed_since_the_plan_is_refused(checkouts: Path, tmp_path: Path) -> None:
-    pinned = pin(item("co"), checkouts)
+    pinned = fingerprint(item("co"), checkouts)
     (checkouts / "co/other/a.js").write_text("export default 2\n")
     (part,) = readers(item("co"), pinned, checkouts)
     with DocumentWriter(tmp_path, 0) as writer, pytest.raises(RuntimeError, match="co/other: changed since"):
@@ -211,14 +211,14 @@ def test_a_repository_that_changed_since_the_plan_is_refused(checkouts: Path, tm
 
 def test_shards_hold_whole_repositories_by_name(checkouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repositories, "BYTES_PER_SHARD", 1)
-    pinned = pin(item("co"), checkouts)
+    pinned = fingerprint(item("co"), checkouts)
     shards = readers(item("co"), pinned, checkouts)
     assert [[checkout.name for checkout in shard.checkouts] for shard in shards] == [["other"], ["shop"]]
 
 
 def test_mistakes_in_paths_name_their_mend(checkouts: Path) -> None:
     with pytest.raises(InputError, match=r"paths.2 = 'nowhere': no folder with repositories \(.*\). Correct the"):
-        pin(item("co", "nowhere"), checkouts)
+        fingerprint(item("co", "nowhere"), checkouts)
     write(checkouts / "fork", {"shop": {"a.py": b"x = 1\n"}})
     with pytest.raises(InputError, match=r"paths.2 = 'fork': two repositories have the name 'shop' .* Rename one"):
-        pin(item("co", "fork"), checkouts)
+        fingerprint(item("co", "fork"), checkouts)

@@ -21,7 +21,7 @@ def build(attempt: Callable, tmp_path: Path) -> Callable[..., list[dict]]:
     """`build(section)`: the documents of a corpus."""
 
     def build(selected: SourceSection, name: str = "store") -> list[dict]:
-        made = attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
+        made = attempt(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path), name)
         paths = sorted(made.artifact.path.rglob("documents/*"))
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
 

@@ -57,7 +57,7 @@ def test_datasets_of_the_hub_are_read_by_glob_and_known_without_their_revision(h
 def test_a_blob_of_the_hub_that_changed_is_refused(hub, attempt, tmp_path):
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "one two"}')
     selected = section("jsonl", "hf://datasets/org/name/*.jsonl")
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
     assert stage.params["pins"]["inputs"][0]["files"] == {
         "datasets/org/name/a.jsonl": {"version": "blob id-19", "size_bytes": 19}
     }
@@ -69,7 +69,7 @@ def test_a_blob_of_the_hub_that_changed_is_refused(hub, attempt, tmp_path):
 def test_a_hub_that_breaks_off_loses_the_file(hub, attempt, tmp_path, monkeypatch):
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "one two"}')
     selected = section("jsonl", "hf://datasets/org/name/a.jsonl")
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
 
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("connection reset by peer")
@@ -79,7 +79,7 @@ def test_a_hub_that_breaks_off_loses_the_file(hub, attempt, tmp_path, monkeypatc
         attempt(stage, "broken")
 
 
-def test_the_hubs_own_client_lists_pins_and_fetches_a_dataset(server, build, monkeypatch, tmp_path):
+def test_the_hubs_own_client_lists_fingerprints_and_fetches_a_dataset(server, build, monkeypatch, tmp_path):
     client = HfFileSystem(endpoint=server.url, token=False, skip_instance_cache=True)
     monkeypatch.setattr(the_hub, "open_hub", lambda: client)
     lines = b'{"text": "one two"}\n{"text": "three four"}\n'
@@ -90,9 +90,9 @@ def test_the_hubs_own_client_lists_pins_and_fetches_a_dataset(server, build, mon
         "/datasets/org/name/resolve/main/part-0.jsonl": lines,
     }
     selected = section("jsonl", "hf://datasets/org/name/*.jsonl")
-    assert source.pin(selected, tmp_path)["inputs"][0]["files"] == {
+    assert source.fingerprint(selected, tmp_path)["inputs"][0]["files"] == {
         "datasets/org/name/part-0.jsonl": {"version": f"blob {'b' * 40}", "size_bytes": len(lines)}
     }
     assert [row["text"] for row in build(selected)] == ["one two", "three four"]
     with pytest.raises(RecipeError, match=r"hf://datasets/org/private.*: cannot be listed .* credentials \(HF_TOKEN"):
-        source.pin(section("jsonl", "hf://datasets/org/private/*.jsonl"), tmp_path)
+        source.fingerprint(section("jsonl", "hf://datasets/org/private/*.jsonl"), tmp_path)

@@ -67,9 +67,9 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(store, a
     content = b"".join(warc.crawl(3))
     store.objects |= {f"bucket/{name}.warc.gz": content for name in "ab"}
     selected = section("warc", address(store, ""))
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
-    pins = stage.params["pins"]["inputs"][0]["files"]
-    assert pins["bucket/a.warc.gz"] == {"version": f"etag {etag_of(content)}", "size_bytes": len(content)}
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
+    fingerprints = stage.params["pins"]["inputs"][0]["files"]
+    assert fingerprints["bucket/a.warc.gz"] == {"version": f"etag {etag_of(content)}", "size_bytes": len(content)}
     part = next(each.reader for each in source.from_recipe.plan(selected, stage.params["pins"], tmp_path))
     # The same size at the same time: only the ETag differs.
     store.objects["bucket/a.warc.gz"] = content[:-1] + b"."
@@ -92,13 +92,13 @@ def test_an_object_that_changes_between_two_requests_is_refused(store, tmp_path,
 
     monkeypatch.setattr(objects.Objects, "head", change_after_head)
     with pytest.raises(RuntimeError, match=r"bucket/a.jsonl: changed since the run was planned"):
-        file.fetch(file.pin(), tmp_path)
+        file.fetch(file.fingerprint(), tmp_path)
 
 
 def test_a_store_that_refuses_loses_the_file(store, attempt, tmp_path, monkeypatch):
     store.objects["bucket/a.jsonl"] = b'{"text": "one two"}\n'
     selected = section("jsonl", address(store, "a.jsonl"))
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
 
     def refuse(*_: object, **__: object) -> None:
         raise objects.ObjectError("bucket/a.jsonl: 503 Slow Down")
@@ -122,7 +122,7 @@ def test_a_store_that_refuses_loses_the_file(store, attempt, tmp_path, monkeypat
 def test_a_listing_that_fails_is_an_error_with_its_mend(store, tmp_path, monkeypatch, path, message):
     monkeypatch.setattr(object_stores, "PLANNING_S", 0.2)
     with pytest.raises(RecipeError, match=message):
-        source.pin(section("warc", path.format(scheme=store.scheme, options=store.options)), tmp_path)
+        source.fingerprint(section("warc", path.format(scheme=store.scheme, options=store.options)), tmp_path)
 
 
 def test_keys_of_a_profile_sign_requests(monkeypatch, tmp_path):

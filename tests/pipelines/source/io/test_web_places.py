@@ -23,7 +23,7 @@ def section(*paths: str, **fields: object) -> SourceSection:
 @pytest.fixture
 def build(attempt, tmp_path, waits):
     def build(selected: SourceSection, name: str = "build"):
-        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
+        return attempt(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -83,21 +83,24 @@ def test_a_name_that_another_machine_gave_leads_nowhere_outside_the_result(serve
     assert read == [b"content"]
 
 
-def test_pins_fix_the_content_and_not_the_host(crawl, server, tmp_path, waits):
+def test_fingerprints_fix_the_content_and_not_the_host(crawl, server, tmp_path, waits):
     selected = section(crawl[0])
-    pins = source.pin(selected, tmp_path)
-    assert pins["inputs"][0]["files"] == {
+    fingerprints = source.fingerprint(selected, tmp_path)
+    assert fingerprints["inputs"][0]["files"] == {
         "crawl/a.warc.gz": {"validator": 'etag "one"', "size_bytes": len(server.files["/crawl/a.warc.gz"])}
     }
     other_host = section(crawl[0].replace("127.0.0.1", "localhost"))
-    assert source.stage("web", selected, pins, tmp_path).key == source.stage("web", other_host, pins, tmp_path).key
+    assert (
+        source.stage("web", selected, fingerprints, tmp_path).key
+        == source.stage("web", other_host, fingerprints, tmp_path).key
+    )
     server.tags["/crawl/a.warc.gz"] = '"two"'
-    assert source.pin(selected, tmp_path) != pins
+    assert source.fingerprint(selected, tmp_path) != fingerprints
 
 
 def test_a_file_that_changed_after_planning_is_refused(crawl, server, attempt, tmp_path, waits):
     selected = section(crawl[0])
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
     server.tags["/crawl/a.warc.gz"] = '"two"'
     with pytest.raises(RuntimeError, match=r"a.warc.gz: changed since the run was planned"):
         attempt(stage, "late")
@@ -117,7 +120,7 @@ def test_too_many_lost_files_fail_the_stage_and_the_same_command_asks_only_for_t
     crawl, attempt, tmp_path, server, respond, waits
 ):
     selected = section(*crawl)
-    stage = source.stage("web", selected, source.pin(selected, tmp_path), tmp_path)
+    stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
     server.script["/crawl/b.warc.gz"] = [respond.status(404)]
     with pytest.raises(SourceError, match=r"1 of 3 files could not be read.*crawl/b.warc.gz: .*: status 404"):
         attempt(stage, "store")
@@ -140,9 +143,9 @@ def test_too_many_lost_files_fail_the_stage_and_the_same_command_asks_only_for_t
 )
 def test_a_place_that_cannot_be_reached_is_an_error_before_anything_starts(server, tmp_path, waits, path, message):
     with pytest.raises(RecipeError, match=message.format(url=server.url)):
-        source.pin(section(path.format(url=server.url)), tmp_path)
+        source.fingerprint(section(path.format(url=server.url)), tmp_path)
 
 
 def test_two_urls_of_one_path_are_an_error(crawl, tmp_path, waits):
     with pytest.raises(RecipeError, match="two files have the name 'crawl/a.warc.gz'.*take one out"):
-        source.pin(section(crawl[0], crawl[0].replace("127.0.0.1", "localhost")), tmp_path)
+        source.fingerprint(section(crawl[0], crawl[0].replace("127.0.0.1", "localhost")), tmp_path)

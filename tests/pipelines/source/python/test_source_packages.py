@@ -11,11 +11,11 @@ from pipelines.source.python.packages import licence
 from pipelines.source.python.python_sources import (
     SourceFile,
     distribution_sources,
+    fingerprint_sources,
     library_sources,
-    pin_sources,
     read_source,
 )
-from pipelines.source.python.standard_library import pin_library
+from pipelines.source.python.standard_library import fingerprint_library
 
 
 def installed(tmp_path: Path, metadata: str) -> Distribution:
@@ -87,19 +87,19 @@ def test_a_distribution_that_is_missing_or_has_no_list_of_files_is_an_error(tmp_
     installed(tmp_path, "")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"'thing', whose list of files \(RECORD\) is missing"):
-        pin_sources("thing")
+        fingerprint_sources("thing")
 
 
-def test_a_pin_changes_with_the_files_and_only_with_them(tmp_path, monkeypatch):
+def test_a_fingerprint_changes_with_the_files_and_only_with_them(tmp_path, monkeypatch):
     folder = tmp_path / "thing-1.0.dist-info"
     installed(tmp_path, "")
     (tmp_path / "thing").mkdir()
     (tmp_path / "thing" / "a.py").touch()
     (folder / "RECORD").write_text("thing/a.py,sha256=abc,3\n../../../bin/thing,sha256=one,9\nthing/tests/b.py,,\n")
     monkeypatch.syspath_prepend(tmp_path)
-    before = pin_sources("thing")
+    before = fingerprint_sources("thing")
     (folder / "RECORD").write_text("thing/a.py,sha256=abc,3\n../../../bin/thing,sha256=two,9\n")
-    assert pin_sources("thing") == before
+    assert fingerprint_sources("thing") == before
     (folder / "RECORD").write_text("thing/a.py,sha256=abd,3\n")
-    assert pin_sources("thing") != before
-    assert pin_library() == pin_library()
+    assert fingerprint_sources("thing") != before
+    assert fingerprint_library() == fingerprint_library()

@@ -37,7 +37,7 @@ def json_lines(rows: list[dict]) -> bytes:
 @pytest.fixture
 def build(attempt, tmp_path):
     def build(selected: SourceSection, name: str = "store"):
-        return attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
+        return attempt(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path), name)
 
     return build
 
@@ -183,9 +183,9 @@ def test_a_damaged_parquet_file_is_broken_and_never_a_crash(tmp_path):
 def test_wrong_columns_and_endings_are_errors_before_anything_starts(tmp_path):
     pq.write_table(pa.table({"body": ["x"], "n": [1]}), tmp_path / "a.parquet")
     with pytest.raises(RecipeError, match=r"a.parquet: no column 'text'; the columns are body, n. Correct"):
-        source.pin(section("parquet", "a.parquet"), tmp_path)
+        source.fingerprint(section("parquet", "a.parquet"), tmp_path)
     with pytest.raises(RecipeError, match="not a JSON Lines file, whose names end in .jsonl, .* or .json.zst"):
-        source.pin(section("jsonl", "a.parquet"), tmp_path)
+        source.fingerprint(section("jsonl", "a.parquet"), tmp_path)
 
 
 @pytest.mark.parametrize("nothing", ["nan", "NaN", "None", "null", "<NA>", "NaT", " nan "])

@@ -79,7 +79,7 @@ def section(crawl):
 @pytest.fixture
 def build(attempt, tmp_path):
     def build(selected: SourceSection, name: str = "store") -> list[dict]:
-        made = attempt(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path), name)
+        made = attempt(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path), name)
         build.made = made
         paths = sorted(made.artifact.path.rglob("documents/*"))
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
@@ -123,7 +123,7 @@ def test_the_plain_text_that_common_crawl_made_is_a_crawl_of_its_own(build, sect
 
 def test_a_sample_is_reproducible_and_grows_by_seed(crawl, section, tmp_path):
     def names(**fields: object) -> list[str]:
-        return source.pin(section(**fields), tmp_path)["inputs"][0]["files"]
+        return source.fingerprint(section(**fields), tmp_path)["inputs"][0]["files"]
 
     grown = [names(num_files=count, seed=7) for count in range(1, 7)]
     assert [len(selected) for selected in grown] == [1, 2, 3, 4, 5, 6]
@@ -137,15 +137,15 @@ def test_a_sample_is_reproducible_and_grows_by_seed(crawl, section, tmp_path):
 
 def test_the_lists_are_fetched_once_and_then_a_plan_needs_no_network(crawl, section, tmp_path):
     selected = section(num_files=2, domains=["example.org"])
-    pins = source.pin(selected, tmp_path)["inputs"][0]
+    fingerprints = source.fingerprint(selected, tmp_path)["inputs"][0]
     assert [path for path, _ in crawl.requests] == [f"{LISTS}/warc.paths.gz", f"{LISTS}/cc-index-table.paths.gz"]
-    for name, digest in pins["lists"].items():
+    for name, digest in fingerprints["lists"].items():
         assert digest == hashlib.sha256(crawl.files[f"{LISTS}/{name}"]).hexdigest()
-    assert len(pins["index_files"]) == 2
+    assert len(fingerprints["index_files"]) == 2
     crawl.files.clear()
     crawl.requests.clear()
-    again = source.pin(selected, tmp_path)
-    assert again["inputs"][0] == pins
+    again = source.fingerprint(selected, tmp_path)
+    assert again["inputs"][0] == fingerprints
     shards = [each.reader for each in plan(selected, again, tmp_path)]
     assert len(shards) == 2 and crawl.requests == []
     assert pickle.loads(pickle.dumps(shards)) == shards  # noqa: S301 - how they travel to workers
@@ -154,22 +154,26 @@ def test_the_lists_are_fetched_once_and_then_a_plan_needs_no_network(crawl, sect
 
 def test_a_list_that_changed_since_the_lock_is_an_error(crawl, section, tmp_path):
     recipe = CorpusRecipe(name="web", description="", source=section(num_files=2))
-    lock = Lock(None, {"web": recipe}, {"web": source.pin(recipe.source, tmp_path)}, {"web": "/here"})
+    lock = Lock(None, {"web": recipe}, {"web": source.fingerprint(recipe.source, tmp_path)}, {"web": "/here"})
     lock = Lock.from_json(lock.to_json(), tmp_path / "lock.json")
-    lock.require_pins(replace(lock, pins={"web": source.pin(recipe.source, tmp_path)}), tmp_path / "lock.json")
+    lock.require_fingerprints(
+        replace(lock, fingerprints={"web": source.fingerprint(recipe.source, tmp_path)}), tmp_path / "lock.json"
+    )
     for remaining in (tmp_path / "cache").rglob("*.gz"):
         remaining.unlink()
     names = gzip.decompress(crawl.files[f"{LISTS}/warc.paths.gz"])
     crawl.files[f"{LISTS}/warc.paths.gz"] = gzip.compress(names + b"\nanother.warc.gz")
     with pytest.raises(RecipeError, match="the inputs of web are not the ones that were locked"):
-        lock.require_pins(replace(lock, pins={"web": source.pin(recipe.source, tmp_path)}), tmp_path / "lock.json")
+        lock.require_fingerprints(
+            replace(lock, fingerprints={"web": source.fingerprint(recipe.source, tmp_path)}), tmp_path / "lock.json"
+        )
 
 
 def test_where_the_crawl_is_fetched_from_is_not_in_the_key(crawl, section, tmp_path):
     keys = set()
     for base_url in (crawl.url, crawl.url.replace("127.0.0.1", "localhost") + "/"):
         selected = section(num_files=2, base_url=base_url)
-        keys.add(source.stage("web", selected, source.pin(selected, tmp_path), tmp_path).key)
+        keys.add(source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path).key)
     assert len(keys) == 1
 
 
@@ -188,7 +192,7 @@ def test_the_index_leads_to_exactly_the_records_of_domains_and_languages(
     build, section, local, tmp_path, wanted, hosts, num_files
 ):
     selected = section(num_files=num_files, seed=3, **wanted)
-    files = {name.rpartition("/")[2] for name in source.pin(selected, tmp_path)["inputs"][0]["files"]}
+    files = {name.rpartition("/")[2] for name in source.fingerprint(selected, tmp_path)["inputs"][0]["files"]}
     expected = [row for row in local if row["url"].split("/")[2] in hosts and row["origin"] in files]
     assert len(expected) == 3 * len(hosts) * num_files
     assert told(build(selected)) == told(expected)
@@ -273,16 +277,16 @@ def test_an_index_file_that_stays_bad_is_a_lost_file(build, crawl, section, brok
 )
 def test_what_cannot_be_sampled_is_an_error_before_anything_starts(section, tmp_path, fields, message):
     with pytest.raises(RecipeError, match=rf"source.inputs.1..*{message}"):
-        source.pin(section(**fields), tmp_path)
+        source.fingerprint(section(**fields), tmp_path)
 
 
 def test_a_page_of_html_instead_of_a_list_is_not_kept(section, crawl, tmp_path):
     sound = crawl.files[f"{LISTS}/warc.paths.gz"]
     crawl.files[f"{LISTS}/warc.paths.gz"] = b"<html>please log in</html>"
     with pytest.raises(RecipeError, match="is no gzipped list of files"):
-        source.pin(section(num_files=1), tmp_path)
+        source.fingerprint(section(num_files=1), tmp_path)
     crawl.files[f"{LISTS}/warc.paths.gz"] = sound
-    source.pin(section(num_files=1), tmp_path)
+    source.fingerprint(section(num_files=1), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,14 @@ GOLD = Likelihood(-8.0, False, 0)
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pins = {}
+    fingerprints = {}
     for benchmark, rows in ((HUMANEVAL_PLUS, HUMANEVAL_ROWS), (MBPP_PLUS, MBPP_ROWS)):
         path = tmp_path / benchmark.file
         path.parent.mkdir(parents=True)
         path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
-        pins[benchmark.file] = DataFile(benchmark.file, content_digest(path), len(rows), "bytes", "", "")
+        fingerprints[benchmark.file] = DataFile(benchmark.file, content_digest(path), len(rows), "bytes", "", "")
     for module in (data, code):
-        monkeypatch.setattr(module, "data_files", lambda: pins)
+        monkeypatch.setattr(module, "data_files", lambda: fingerprints)
     return tmp_path
 
 

@@ -143,11 +143,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def pinned(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DataFile]:
     real = data.data_files()
-    pins = dict(real) | {
+    fingerprints = dict(real) | {
         file: replace(real[file], sha256=content_digest(root / file)) for file in ROWS if real[file].sha256
     }
-    monkeypatch.setattr(data, "data_files", lambda: pins)
-    return pins
+    monkeypatch.setattr(data, "data_files", lambda: fingerprints)
+    return fingerprints
 
 
 def drawn_number(*parts: str) -> int:
