@@ -1,6 +1,6 @@
 """Third-party engines, in separate environments, give the same result as the model: `make interop`.
 
-Each engine loads the exports of seven variants, tokenizes 64 texts, and is compared in float32: logits, likeliest
+Each engine loads the exports of eight variants, tokenizes 64 texts, and is compared in float32: logits, likeliest
 tokens, greedy continuations. The measurements go into the table of docs/tutorials/export.md.
 """
 
