@@ -10,8 +10,9 @@ ROOT = Path(__file__).parents[2]
 DIALECT = {
     # Participles and nouns that may hold anything.
     *("found", "place", "places", "kept", "wanted", "told", "there", "known", "chosen", "given", "facts"),
-    # Private words for which the field has its own, such as comm stream, async handle, shard and actor pool.
-    *("lane", "flight", "crossing", "stretch", "spread", "settle", "judge", "company", "crew", "walk"),
+    # Private words for which the field has its own, such as comm stream, async handle, shard, actor pool
+    # and fingerprint.
+    *("lane", "flight", "crossing", "stretch", "spread", "settle", "judge", "company", "crew", "walk", "pin", "pins"),
 }
 CEILING_PERCENT = 0.3
 """Share of the assigned names of a package, of its tests or of its benchmarks that may be on the list."""
