@@ -25,6 +25,8 @@ class Style(NamedTuple):
     """Whether an empty line is between any two blocks, or only beside paragraphs, headings and their like."""
     listing: Callable[[list[str], str], list[str]]
     """The lines to write for those of a listing in a language."""
+    indents_listings: bool
+    """Whether listings inside an item are indented as its other lines are."""
     table: Callable[[Sequence[Sequence[str]]], list[str]]
     """The lines of a table of at least two columns; all rows have the same number of cells."""
 
@@ -53,6 +55,7 @@ MARKDOWN = Style(
     has_inline_marks=True,
     separates_every_block=True,
     listing=listings.fenced,
+    indents_listings=True,
     table=_markdown_table,
 )
 PLAIN = Style(
@@ -65,5 +68,6 @@ PLAIN = Style(
     has_inline_marks=False,
     separates_every_block=False,
     listing=_plain_listing,
+    indents_listings=False,
     table=_plain_table,
 )

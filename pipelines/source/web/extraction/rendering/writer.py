@@ -131,7 +131,7 @@ class _Writer:
             block, self._heading = [self._heading + " ".join(block)], ""
         self._write(block)
 
-    def _write(self, block: list[str]) -> None:
+    def _write(self, block: list[str], *, is_indented: bool = True) -> None:
         """Write a block, an empty line before it if it is no item of a list that goes on."""
         if not block:
             return
@@ -142,6 +142,7 @@ class _Writer:
             self.lines.append("".join(each.indent for each in marked if not each.is_empty).rstrip())
         for line in block:
             prefix = "".join([each.prefix() for each in marked])
+            prefix = prefix if is_indented else ""
             self.lines.append(prefix + line if line else prefix.rstrip())
         for each in innermost:
             each.is_empty = False
@@ -259,7 +260,8 @@ class _Writer:
             self._end_line_of_code(tag)
             return
         lines = listings.lines_of("".join(self._code))
-        self._write(self._style.listing(lines, self._language) if lines else [])
+        block = self._style.listing(lines, self._language) if lines else []
+        self._write(block, is_indented=self._style.indents_listings)
         self._code = None
         self._is_separate = True
 

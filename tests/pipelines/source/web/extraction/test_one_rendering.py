@@ -80,6 +80,11 @@ def test_paragraphs_are_apart_and_lines_of_a_list_or_of_divisions_are_not():
     assert plain(html) == "one\ntwo\n\nthree\n\n  3. four\n    • five\n  4. six\n\nseven\n\nend"
 
 
+def test_plain_listings_in_a_list_keep_their_own_indentation():
+    html = "<ol><li>Write:<pre>def f():\n    return 1</pre>then<ul><li><pre>x\ny</pre></ul><li>Run it.</ol>"
+    assert plain(html) == "  1. Write:\n\ndef f():\n    return 1\n\n  then\nx\ny\n  2. Run it."
+
+
 def test_rows_of_a_table_are_whole_in_plain_text():
     html = "<table><tr><th>City<th>Level<tr><td rowspan=2><p>Bonn</p><p>am Rhein</p><td>4<tr><td>5</table>"
     assert plain(html) == "City\tLevel\nBonn am Rhein\t4\n\t5"
