@@ -16,6 +16,7 @@ from pipelines.artifacts.documents import Document
 from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.artifacts.formats.urls import READING_VERSION
 from pipelines.artifacts.scores import SCORES
+from pipelines.errors import require_encodable
 from pipelines.extension import find_all, restore
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.contamination import build_index
@@ -82,6 +83,7 @@ def score_documents(
 
     Raises:
         RecipeError: A file of `section` is missing or invalid.
+        OptionError: A text or URL has lone surrogates.
 
     Example:
         >>> from pipelines import score_documents
@@ -93,8 +95,10 @@ def score_documents(
     section, folder = section or ScoreSection(), Path(folder)
     scorer = load_scorer(section, fingerprint(section, folder), folder)
     rows = []
-    for each in documents:
+    for number, each in enumerate(documents, start=1):
         document = each if isinstance(each, Document) else Document(each, url="", origin="")
+        for name in ("text", "url", "origin"):
+            require_encodable(getattr(document, name), f"document {number}, {name}")
         scores = scorer.score(document.text, document.url, document.opt_out).row
         rows.append({"doc_id": document.doc_id, **scores, **own_scores(scorer.own, document)})
     return pa.Table.from_pylist(rows, schema=pa.schema([*SCORES, *own_fields(scorer.own)]))

@@ -1,6 +1,6 @@
 """Tokenizing and packing as library functions: texts in, training sequences out, without stages or a cluster."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from arctic_errors import UserError
 from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
+from pipelines.errors import require_encodable
 from pipelines.tokenize.packing import Placement, fill_rows, pack
 from pipelines.tokenize.vocabulary import SPECIAL_TOKENS, write_tokenizer
 from pipelines.tokenize.vocabulary import train_tokenizer as train
@@ -49,6 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
 
     Raises:
         TokenizeError: If `vocab_size` has no room for all bytes and the special tokens.
+        OptionError: If a text has lone surrogates.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise TokenizeError(
@@ -57,7 +59,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
         )
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    tokenizer = train(texts, vocab_size)
+    tokenizer = train(_encodable(texts), vocab_size)
     write_tokenizer(tokenizer, path)
     return TextTokenizer(path)
 
@@ -80,10 +82,11 @@ def pack_texts(texts: Sequence[str], tokenizer: TextTokenizer, sequence_length: 
 
     Raises:
         TokenizeError: If `sequence_length` is less than 1.
+        OptionError: If a text has lone surrogates.
     """
     if sequence_length < 1:
         raise TokenizeError(f"sequence_length = {sequence_length}: must be at least 1. Raise it.")
-    ids = list(tokenizer.encode_documents(texts))
+    ids = list(tokenizer.encode_documents(list(_encodable(texts))))
     lengths = np.array([len(each) for each in ids], np.int64)
     row_length = sequence_length + 1
     placement = pack(lengths, row_length)
@@ -91,3 +94,9 @@ def pack_texts(texts: Sequence[str], tokenizer: TextTokenizer, sequence_length: 
     blocks = list(fill_rows(joined, lengths, placement, row_length, tokenizer.pad_id))
     rows = np.concatenate(blocks) if blocks else np.empty((0, row_length), joined.dtype)
     return PackedTexts(rows, placement, tokenizer.pad_id)
+
+
+def _encodable(texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts, start=1):
+        require_encodable(text, f"text {number}")
+        yield text

@@ -35,7 +35,8 @@ def page_key(url: str) -> str:
     Two URLs name the same page if they differ only in case, escapes, default port, dot segments, spelling of
     internationalised names and of IPv4 addresses, the dot behind the host, the slash behind the path, the number and
     direction of slashes before the host (as browsers read them), composition of letters and accents, user, fragment,
-    or http and https, which may be left out. Queries are compared in their order.
+    a "?" without a query, or http and https, which may be left out. Queries are compared in their order. RFC 3986 lets
+    a server tell "/a?" and "/a/" from "/a"; a list of pages to remove must rather name one too many.
     """
     try:
         parts = _split(url)

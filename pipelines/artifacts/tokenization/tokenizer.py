@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from infra.store.integrity import DamageError, read_committed
 from pipelines.artifacts.tokenization.token_bytes import adds_blank, keep_special_names_apart, token_bytes
 from pipelines.artifacts.tokenization.tokens import id_dtype
+from pipelines.errors import require_encodable
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -69,8 +70,12 @@ class TextTokenizer:
         return vocab_size(self.backend)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without end ids."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        """Ids of `text`, without end ids. Raises OptionError if it has lone surrogates."""
+        try:
+            return self.backend.encode(text, add_special_tokens=False).ids
+        except TypeError:
+            require_encodable(text, "the text")
+            raise
 
     def encode_documents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Ids of each text between two end ids, in order, as uint16 or uint32."""

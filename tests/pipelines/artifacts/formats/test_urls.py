@@ -72,6 +72,8 @@ def test_other_pages_are_others(url):
         ("http://127.0.0.1/x", "http://0x7f.1/x"),
         ("http://127.0.0.1/x", "http://2130706433/x"),
         ("http://[0:0:0:0:0:0:0:1]:80/", "http://[::1]"),
+        ("http://e.example/a", "http://e.example/a?"),
+        ("http://e.example/a/?", "http://e.example/a"),
     ],
 )
 def test_pages_with_other_marks_are_one_too(one, other):
