@@ -27,8 +27,9 @@ WORDS = (
 )
 NUM_TRIES = 8
 """Times that a text is encoded to see whether its ids stay the same."""
-NUM_NAMES = 2048
-"""Names of ids in that text, spread over the vocabulary: a random encoding leaves their merges out."""
+NUM_NAMES = 8192
+"""Names of ids in that text, spread over the vocabulary, those of a small one again and again: a random encoding leaves
+their merges out."""
 LONGEST_LITERAL = 200
 STAGES = ("normalizer", "pre_tokenizer", "decoder")
 """Parts of a tokenizer that text goes through."""
@@ -71,7 +72,8 @@ def untried(tokenizer: Tokenizer) -> list[str]:
 def is_random(tokenizer: Tokenizer) -> bool:
     """Whether one text has other ids the next time."""
     names = sorted(tokenizer.get_vocab())
-    text = " ".join(chain(WORDS, names[:: len(names) // NUM_NAMES + 1]))
+    spread = names[:: len(names) // NUM_NAMES + 1]
+    text = " ".join(chain(WORDS, spread * (NUM_NAMES // len(spread))))
     first = tokenizer.encode(text, add_special_tokens=False).ids
     return any(tokenizer.encode(text, add_special_tokens=False).ids != first for _ in range(NUM_TRIES - 1))
 
