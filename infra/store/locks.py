@@ -4,9 +4,10 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -66,12 +67,16 @@ def is_locked(path: Path) -> bool:
 
 def _opened(path: Path) -> IO[str]:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # The last holder may remove the folder at any time: between the calls too by which `mkdir` looks for it.
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("a+", encoding="utf-8")
         except FileNotFoundError:
-            # The last holder removed the folder between the two calls.
             continue
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if not stat.S_ISDIR(path.parent.lstat().st_mode):
+                    raise
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Locks by which runs share a store: one holder at a time, and none after its end, however it ended."""
 
 import fcntl
+import os
 import shutil
 import signal
 import subprocess
@@ -61,6 +62,27 @@ def test_a_holder_may_remove_its_folder_and_the_next_holds_a_lock_that_others_se
     for thread in threads:
         thread.join(60)
     assert holders in (["second"] * 2 + ["third"] * 2, ["third"] * 2 + ["second"] * 2)
+
+
+def test_a_folder_that_is_removed_while_it_is_looked_for_is_made_again(tmp_path: Path, monkeypatch) -> None:
+    path, mkdir, removals = tmp_path / "state" / "lock", os.mkdir, iter([True])
+
+    def meet_and_lose(folder, *options):
+        """As when another process makes the folder before this call and removes it after."""
+        if Path(folder) == path.parent and next(removals, False):
+            raise FileExistsError(folder)
+        mkdir(folder, *options)
+
+    monkeypatch.setattr(os, "mkdir", meet_and_lose)
+    with locked(path, lambda _holder, _seconds: None):
+        assert path.is_file()
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda place: place.symlink_to("nowhere")], ids=["file", "dangling link"])
+def test_a_file_instead_of_the_folder_of_a_lock_is_no_reason_to_wait(tmp_path: Path, make) -> None:
+    make(tmp_path / "state")
+    with pytest.raises(FileExistsError), locked(tmp_path / "state" / "lock", lambda _holder, _seconds: None):
+        pass
 
 
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
