@@ -53,11 +53,11 @@ class Way:
     lora: Mapping[str, Any] | None = None
 
 
-FULL = Way("full", (0.004, 0.008, 0.016))
+FULL = Way("full", (0.006, 0.012))
 MARKS = ["<|im_start|>", "<|im_end|>"]
-RATES = (0.0025, 0.005, 0.01)
-OURS = Way("lora of rank 3 and chat marks", RATES, {"rank": 3, "trained_tokens": MARKS})
-WAYS = (FULL, Way("lora of rank 3", RATES, {"rank": 3}), OURS)
+OURS = Way("lora of rank 3 and chat marks", (0.005, 0.01), {"rank": 3, "trained_tokens": MARKS})
+WAYS = (FULL, Way("lora of rank 3", (0.01,), {"rank": 3}), OURS)
+"""As many as ten minutes have time for."""
 
 
 @dataclass(frozen=True)
