@@ -57,12 +57,8 @@ class Page:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every sixth page")
-    parser.add_argument("--data", type=Path, default=WCXB, help="folder of WCXB")
-    options = parser.parse_args()
+    pages = chosen_pages(__doc__)
     one_core()
-    pages = read_pages(options.data)[:: QUICK_PAGES if options.quick else 1]
     characters = sum(len(page.html) for page in pages) / 1e6
     print(machine("resiliparse", "trafilatura", "lxml"))
     print(f"{len(pages)} pages, {characters:.1f} million characters\n")
@@ -81,6 +77,15 @@ def main() -> None:
     means = {name: statistics.mean(values) for name, values in scores.items()}
     ours = means.pop("cascade")
     report("extraction_by_type", ours, means, "mean F1", ours / means["trafilatura"], GOAL)
+
+
+def chosen_pages(description: str) -> list[Page]:
+    """The pages that the command line of a benchmark selects."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="every sixth page")
+    parser.add_argument("--data", type=Path, default=WCXB, help="folder of WCXB")
+    options = parser.parse_args()
+    return read_pages(options.data)[:: QUICK_PAGES if options.quick else 1]
 
 
 def read_pages(folder: Path) -> list[Page]:

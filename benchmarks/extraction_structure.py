@@ -5,14 +5,12 @@ table and no blocks of prose, and texts of `pre` with at least two lines. A row 
 follow each other in an extracted text. Blanks at the ends of lines aside, a listing must be equal.
 """
 
-import argparse
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import lxml.html
 import trafilatura
-from extraction_by_type import QUICK_PAGES, WCXB, read_pages
+from extraction_by_type import chosen_pages
 from harness import machine, one_core, report
 from resiliparse.extract.html2text import extract_plain_text
 
@@ -30,12 +28,8 @@ _WORD = re.compile(r"\w+")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every sixth page")
-    parser.add_argument("--data", type=Path, default=WCXB, help="folder of WCXB")
-    options = parser.parse_args()
+    htmls = [page.html for page in chosen_pages(__doc__)]
     one_core()
-    htmls = [page.html for page in read_pages(options.data)[:: QUICK_PAGES if options.quick else 1]]
     htmls = [html for html in htmls if "<table" in html.lower() or "<pre" in html.lower()]
     trees = [
         lxml.html.document_fromstring(html.encode(), parser=lxml.html.HTMLParser(encoding="utf-8")) for html in htmls

@@ -86,7 +86,7 @@ def map_shards(
 
     if context.parallel:
         post = _poster(work, shards, folders, context.state / STOP, num_cpus, preemptions)
-        _run_on_cluster(context, post, {index: folders[index] for index in todo}, Demand(1, num_cpus), finished)
+        _run_on_cluster(context, post, todo, Demand(1, num_cpus), finished)
     else:
         for count, index in enumerate(todo, start=1):
             _commit_shard(work, shards[index], folders[index])
@@ -154,7 +154,7 @@ def _poster(
 def _run_on_cluster(
     context: StageContext,
     post: Callable[[int], Any],
-    todo: Mapping[int, Path],
+    todo: Sequence[int],
     demand: Demand,
     finished: Callable[[int], None],
 ) -> None:
@@ -175,7 +175,8 @@ def _run_on_cluster(
             # One look a turn: a request between two looks would cut short what is begun.
             if stop := context.stop_reason():
                 # Shards that are begun are paid for: they are finished, and the others, posted or not, do not begin.
-                done = [each for each, index in running.items() if each in done or _is_begun(todo[index])]
+                begun = _begun(context)
+                done = [each for each, index in running.items() if each in done or index in begun]
             num_finished += sum(ray.get(done))
             for each in done:
                 del running[each]
@@ -193,8 +194,10 @@ def _run_on_cluster(
             ray.cancel(reference)
 
 
-def _is_begun(folder: Path) -> bool:
-    return any(folder.parent.glob(f".{folder.name}.*")) or folder.exists()
+def _begun(context: StageContext) -> set[int]:
+    """Numbers of the shards that are finished or have a scratch folder."""
+    names = (folder.name.removeprefix(".") for folder in (context.state / "shards").iterdir())
+    return {int(name.partition(".")[0]) for name in names}
 
 
 def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path, stop: Path | None = None) -> bool:

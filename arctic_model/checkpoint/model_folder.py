@@ -34,15 +34,16 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def is_arctic(folder: Path) -> bool:
+def is_supported(folder: Path) -> bool:
     """Whether this package computes the model that the `config.json` of `folder` describes: any with `model_type`
     "arctic", whose unknown features are errors, and those of dense families that have no feature beyond ours."""
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("model_type") == "arctic":
-            return isinstance(content, dict)
-        return content.get("model_type") in FAMILIES and bool(dense_config(content))
-    except (OSError, ValueError, ConfigJsonError):
+        model_type = content.get("model_type") if isinstance(content, dict) else None
+        if model_type in FAMILIES:
+            dense_config(content)
+        return model_type == "arctic" or model_type in FAMILIES
+    except (OSError, ValueError):
         return False
 
 

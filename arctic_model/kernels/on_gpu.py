@@ -133,7 +133,7 @@ def _rows_times_matrices(rows: Tensor, matrices: Tensor, ends: Tensor, tile: Til
     _launch(
         grouped_kernels.rows_times_matrices,
         # As many tiles as the groups may have: the host does not know their ends.
-        (triton.cdiv(len(rows), tile.rows) + num_groups if len(rows) else 0, triton.cdiv(width, tile.columns)),
+        (triton.cdiv(len(rows), tile.rows) + num_groups, triton.cdiv(width, tile.columns)),
         rows,
         matrices,
         ends,

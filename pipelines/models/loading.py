@@ -10,7 +10,7 @@ from pipelines.models.text_model import ArcticLM, StreamLM, TextModel
 def load_model(source: ModelSource, stream: StreamWindow | None = None, group: ExpertGroup | None = None) -> TextModel:
     """The model in evaluation mode; with `stream`, its texts have no end. The processes of `group` share its experts:
     all of them load and use it in step. Raises ValueError or CheckpointError if it cannot be read."""
-    if source.is_arctic:
+    if source.is_supported:
         codec = load_codec(source)
         return StreamLM(source, codec, stream) if stream else ArcticLM(source, codec, group)
     source.require()

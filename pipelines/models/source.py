@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from arctic_model.checkpoint.model_folder import CONFIG, is_arctic, read_config
+from arctic_model.checkpoint.model_folder import CONFIG, is_supported, read_config
 from arctic_model.checkpoint.reading import INDEX, Checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
@@ -45,10 +45,10 @@ class ModelSource:
         return (self.checkpoint / INDEX).is_file()
 
     @property
-    def is_arctic(self) -> bool:
+    def is_supported(self) -> bool:
         """Whether `arctic_model` runs it: one of ours, or a Hugging Face directory of an Arctic model or of a dense one
         that has the same layers."""
-        return self.is_ours or is_arctic(self.checkpoint)
+        return self.is_ours or is_supported(self.checkpoint)
 
     @property
     def is_chat_model(self) -> bool:
@@ -86,7 +86,7 @@ class ModelSource:
         tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
         files = [self.checkpoint / name for name in names] + weights + tokenizer
         digests = [file_digest(file) for file in files if file.is_file()]
-        engine = [] if self.is_ours or not self.is_arctic else ["arctic_model"]
+        engine = [] if self.is_ours or not self.is_supported else ["arctic_model"]
         content = [digests, self.is_chat_model, self.dtype, torch.device(self.device).type, *engine]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -101,7 +101,7 @@ class ModelSource:
         """Raises ValueError if this number of processes cannot share the experts of this model."""
         if expert_parallel_size == 1:
             return
-        if not self.is_arctic or not read_config(self.checkpoint).num_experts:
+        if not self.is_supported or not read_config(self.checkpoint).num_experts:
             raise ValueError(
                 f"{self.checkpoint}: expert_parallel_size = {expert_parallel_size} shares the experts of Arctic models "
                 "only, and this model has none. Set 1."

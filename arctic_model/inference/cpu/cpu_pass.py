@@ -154,16 +154,25 @@ class _CpuAttention:
     ) -> Float[Tensor, "N D"]:
         queries, keys, values = (part.unflatten(1, (-1, self._attention.head_dim)) for part in self._qkv(x))
         queries, keys = self._normed(self._attention.q_norm, queries), self._normed(self._attention.k_norm, keys)
+        [output] = self._output(self._mixed(queries, keys, values, turn, mask, cache).flatten(1))
+        return output
+
+    def _mixed(
+        self,
+        queries: Float[Tensor, "N H C"],
+        keys: Float[Tensor, "N G C"],
+        values: Float[Tensor, "N G C"],
+        turn: _Turn,
+        mask: Tensor,
+        cache: LayerCache | None,
+    ) -> Float[Tensor, "N H C"]:
+        """Values that the queries take from all keys."""
         if isinstance(cache, StreamCache | StreamRows):
             queries, keys, values = (part.unflatten(0, turn.shape) for part in (queries, keys, values))
-            mixed = cache.attend(queries, keys, values, mask, self._attention.sink_logits)
-            [output] = self._output(mixed.flatten(0, 1).flatten(1))
-            return output
+            return cache.attend(queries, keys, values, mask, self._attention.sink_logits).flatten(0, 1)
         queries, keys = turn(queries), turn(keys)
         if isinstance(cache, PackedCache):
-            mixed = cache.attend(queries[None], keys[None], values[None], mask, self._attention.sink_logits)
-            [output] = self._output(mixed[0].flatten(1))
-            return output
+            return cache.attend(queries[None], keys[None], values[None], mask, self._attention.sink_logits)[0]
         num_rows, num_groups, _ = keys.shape
         keys, values = (part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values))
         if cache is not None:
@@ -173,13 +182,9 @@ class _CpuAttention:
             # The queries of a group are laid out as those of a sequence: its keys are read once, never repeated.
             by_group = queries.unflatten(1, (num_groups, -1))
             sinks = None if self._attention.sinks is None else self._attention.sinks.unflatten(0, (num_groups, -1))
-            mixed = attend_to_keys(by_group, part, sinks).flatten(1)
-        else:
-            by_row = queries.unflatten(0, turn.shape).transpose(1, 2)
-            together = attend_to_keys(by_row, part, self._attention.sink_logits)
-            mixed = together.transpose(1, 2).flatten(0, 1).flatten(1)
-        [output] = self._output(mixed)
-        return output
+            return attend_to_keys(by_group, part, sinks).flatten(1, 2)
+        by_row = queries.unflatten(0, turn.shape).transpose(1, 2)
+        return attend_to_keys(by_row, part, self._attention.sink_logits).transpose(1, 2).flatten(0, 1)
 
     @staticmethod
     def _normed(norm: nn.Module, heads: Tensor) -> Tensor:

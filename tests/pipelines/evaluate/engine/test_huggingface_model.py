@@ -122,7 +122,7 @@ def test_log_likelihoods_equal_the_harness_s_own(
         assert ours.is_greedy == is_greedy
     assert flat[-1].num_truncated > 0
     assert load_model(ModelSource(folder)).sees_masks == (name != "windowed")
-    assert ModelSource(folder).is_arctic == (name == "llama")
+    assert ModelSource(folder).is_supported == (name == "llama")
 
 
 @pytest.mark.parametrize("name", ["llama", "olmo", "windowed"])
