@@ -10,7 +10,6 @@ the largest process.
 
 import itertools
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from harness import arguments, machine, report

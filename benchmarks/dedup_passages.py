@@ -9,14 +9,11 @@ import io
 import itertools
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pyarrow.parquet as pq
 from harness import arguments, interleave, machine, one_core, report

@@ -7,12 +7,9 @@ removed, the share for which a text with J >= 0.8 is kept.
 """
 
 import itertools
-import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pyarrow as pa

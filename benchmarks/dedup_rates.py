@@ -3,12 +3,9 @@
 python benchmarks/dedup_rates.py [--quick]
 """
 
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pyarrow as pa

@@ -6,12 +6,9 @@ python benchmarks/dedup_semantic.py --model FOLDER [--quick]
 
 import itertools
 import random
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pyarrow as pa

@@ -5,11 +5,8 @@ python benchmarks/dedup_stage.py [--quick]
 
 import itertools
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dedup_peers import datatrove_kept
 from harness import arguments, interleave, machine, one_core, report

@@ -14,7 +14,6 @@ for long does.
 
 import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch

@@ -7,11 +7,7 @@ worker's addend is drawn, and added to the partial sum that comes from its neigh
 Errors are relative to the sum in float64 of the same addends.
 """
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from harness import arguments, machine, report

@@ -9,14 +9,11 @@ one family of near duplicates, pages that share a frame, one long document, many
 import json
 import math
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from harness import arguments, machine, one_core, report

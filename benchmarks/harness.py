@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+# Python puts the folder of the script on its path, and not the one that holds `tests`.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 
 @dataclass(frozen=True)
 class Timing:

@@ -21,8 +21,6 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -8,14 +8,11 @@ ratio. To make one: python -m venv /tmp/streaming && /tmp/streaming/bin/pip inst
 
 import argparse
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pyarrow as pa

@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from harness import arguments, machine, report
 
 from infra.artifact import Artifact

@@ -3,11 +3,6 @@
 python benchmarks/minhash.py [--quick]
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import pyarrow as pa
 from dedup_peers import datasketch_bulk, datatrove_signer, rensa_matrix, text_dedup_embed
 from harness import arguments, interleave, machine, one_core, report

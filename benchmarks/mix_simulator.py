@@ -6,9 +6,6 @@ python benchmarks/mix_simulator.py [--quick]
 import subprocess
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness import arguments, machine, one_core, report
 

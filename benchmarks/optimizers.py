@@ -7,7 +7,6 @@ is trained at each learning rate and seed, and is compared at its best learning 
 """
 
 import math
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
 from zlib import crc32
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch

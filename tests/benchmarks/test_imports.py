@@ -1,6 +1,10 @@
 """Every name that a benchmark takes from the packages is still there: nothing else runs all benchmarks."""
 
 import ast
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +43,19 @@ def names_of(module: str) -> set[str]:
 def test_what_a_benchmark_imports_exists(script: Path):
     missing = [f"{module}.{name}" for module, name in imported(script) if name not in names_of(module)]
     assert not missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda script: script.stem)
+def test_a_benchmark_finds_the_project_s_own_modules_alone(script: Path, tmp_path: Path):
+    """In any folder, and without the path that pytest adds. Peers may be missing."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, script, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    own = {*PACKAGES, "tests", *(each.stem for each in SCRIPTS)}
+    assert not own & set(re.findall(r"No module named '(\w+)", done.stderr)), done.stderr
+    assert "ImportError" not in done.stderr, done.stderr
 
 
 def test_a_name_that_moved_is_noticed(tmp_path: Path):
