@@ -16,6 +16,7 @@ from infra.stage import Metrics, Stage
 from pipelines.artifacts.questions import write_questions
 from pipelines.source.from_recipe import annotated_inputs, identity, left_out, plan, question_kinds
 from pipelines.source.shards import Shard, read_shard
+from pipelines.source.web.pdf import READER, reader_versions
 
 
 class SourceError(UserError, RuntimeError):
@@ -35,11 +36,13 @@ def stage(
     The key depends on the content of files, not on their location.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": fingerprints}
-    if not section.read_pdf:
+    if section.read_pdf:
+        params["read_pdf"] = reader_versions()
+    else:
         # Keys of results are older than this field.
         del params["read_pdf"]
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
-    packages = ("pypdf",) if section.read_pdf else ()
+    packages = (READER,) if section.read_pdf else ()
     work = partial(_source, name, section, fingerprints, folder)
     return Stage("source", name, 7, params, inputs, work, packages=packages)
 
@@ -57,7 +60,8 @@ def _source(
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
     how = (section.extractor, section.heldout_fraction, section.text_format, section.read_pdf)
     shards = [Shard(number, split.reader, *how) for number, split in enumerate(planned)]
-    keys = [shard_key(number, [*how, split.fingerprint]) for number, split in enumerate(planned)]
+    reading = (*how[:-1], reader_versions() if section.read_pdf else False)
+    keys = [shard_key(number, [*reading, split.fingerprint]) for number, split in enumerate(planned)]
     totals: Counter[str] = Counter()
     results = map_shards(context, _read, shards, keys=keys)
     for result in results:

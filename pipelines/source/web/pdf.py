@@ -4,10 +4,14 @@ import io
 import logging
 import re
 from functools import partial
+from importlib import metadata
 from typing import NamedTuple
 
 from pipelines.source.web.extraction.text import tidy
 
+PDF_VERSION = 1
+"""Part of the key of a source that reads PDF files. Raise it with any change of the text that a file gives."""
+READER = "pypdf"
 MAX_BYTES = 64 * 2**20
 MAX_PAGES = 2000
 MAX_CHARACTERS = 4_000_000
@@ -23,6 +27,14 @@ class PdfText(NamedTuple):
 
     text: str
     fault: str = ""
+
+
+def reader_versions() -> dict[str, int | str | None]:
+    """The versions that decide which text a file gives: of this module, and of the installed READER, if any."""
+    try:
+        return {"version": PDF_VERSION, READER: metadata.version(READER)}
+    except metadata.PackageNotFoundError:
+        return {"version": PDF_VERSION, READER: None}
 
 
 def pdf_text(body: bytes) -> PdfText:

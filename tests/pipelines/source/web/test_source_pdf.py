@@ -5,12 +5,14 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import pypdf
 import pytest
 
 from data_recipes import load_corpus
-from pipelines.source import stage
+from infra.stage import Stage
+from pipelines.source import fingerprint, stage
 from pipelines.source.document_sink import DocumentSink
-from pipelines.source.web.pdf import ENCRYPTED, TOO_LARGE, UNREADABLE, pdf_text, unwrap
+from pipelines.source.web.pdf import ENCRYPTED, PDF_VERSION, TOO_LARGE, UNREADABLE, pdf_text, unwrap
 from pipelines.source.web.warc_files import take_page
 from tests.kit.documents import Collected
 from tests.pipelines.source.web.test_source_pages import response
@@ -101,10 +103,36 @@ def test_lines_are_joined_only_inside_sentences(page, text):
     assert unwrap(page) == text
 
 
+def source(read_pdf: str = "true") -> Stage:
+    return stage("web", load_corpus(RECIPE, [f"source.read_pdf={read_pdf}"]).source, {}, RECIPE.parent)
+
+
 def test_only_a_recipe_that_reads_pdf_needs_the_package_and_has_another_key():
-    stages = [
-        stage("web", load_corpus(RECIPE, [f"source.read_pdf={each}"]).source, {}, RECIPE.parent)
-        for each in ("false", "true")
-    ]
+    stages = [source("false"), source("true")]
     assert [each.packages for each in stages] == [(), ("pypdf",)]
-    assert "read_pdf" not in stages[0].params and stages[1].params["read_pdf"] is True
+    assert "read_pdf" not in stages[0].params
+    assert stages[1].params["read_pdf"] == {"version": PDF_VERSION, "pypdf": pypdf.__version__}
+
+
+def test_another_reader_of_pdf_files_gives_other_keys_only_to_recipes_that_read_them(monkeypatch):
+    keys = [(source("false").key, source().key)]
+    monkeypatch.setattr("pipelines.source.web.pdf.PDF_VERSION", PDF_VERSION + 1)
+    keys.append((source("false").key, source().key))
+    monkeypatch.setattr("pipelines.source.web.pdf.metadata.version", lambda name: f"{name} 99")
+    keys.append((source("false").key, source().key))
+    without, having = zip(*keys, strict=True)
+    assert len(set(without)) == 1 and len(set(having)) == 3
+
+
+def test_shards_of_another_reader_of_pdf_files_are_read_again(tmp_path, attempt, warc, monkeypatch):
+    (tmp_path / "crawl.warc").write_bytes(warc.record(warc.http(pdf(PAGES), "application/pdf"), "http://a.example/"))
+    changes = ('source.inputs=[{kind="warc",paths=["crawl.warc"]}]', "source.read_pdf=true")
+    section = load_corpus(RECIPE, list(changes)).source
+
+    def shards() -> set[str]:
+        read = stage("web", section, fingerprint(section, tmp_path), tmp_path)
+        return set(attempt(read, "store").artifact.manifest.shards)
+
+    earlier = shards()
+    monkeypatch.setattr("pipelines.source.web.pdf.PDF_VERSION", PDF_VERSION + 1)
+    assert len(earlier) == len(shards() - earlier) == 1
