@@ -242,6 +242,7 @@ def trained(base: Path, steps: int, rank: int) -> None:
         first_step=0,
         last_step=steps,
         first_tokens=0,
+        sequence_length=LENGTH,
         tokens_per_step=tokens,
         num_micro_batches=1,
         checkpoint_every_steps=steps,

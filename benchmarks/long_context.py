@@ -211,10 +211,10 @@ def with_yarn(config: ArcticConfig) -> ArcticConfig:
 def trained_at_256(base: Path, size: Size, rank: int) -> None:
     """Both parts before the extension, by one of WORKERS processes on a core each."""
     dist_start(dist.FileStore(str(base / "workers"), WORKERS), rank)
-    first = plan_of(base / "first", model_config(SHORT), size, (0, size.first_steps))
+    first = plan_of(base / "first", model_config(SHORT), FIRST, size, (0, size.first_steps))
     train(first, Drawn(mixture(base, FIRST, size), FIRST, rank), Silent())
     start = first.folder / CHECKPOINTS / checkpoint_name(size.first_steps)
-    short = plan_of(base / "short", model_config(SHORT), size, (size.first_steps, size.base_steps), start)
+    short = plan_of(base / "short", model_config(SHORT), SHORT, size, (size.first_steps, size.base_steps), start)
     train(short, Drawn(mixture(base, SHORT, size), SHORT, rank), Silent())
     dist.destroy_process_group()
 
@@ -245,7 +245,7 @@ def trained_further(base: Path, size: Size, contender: Contender, start: Path, f
     assert contender.length
     steps = size.base_steps, size.base_steps + size.extra_steps
     dist_start(dist.HashStore(), 0)
-    plan = plan_of(folder, contender.config, size, steps, start)
+    plan = plan_of(folder, contender.config, contender.length, size, steps, start)
     train(plan, Drawn(mixture(base, contender.length, size), contender.length), Silent())
     dist.destroy_process_group()
     return plan.folder / CHECKPOINTS / checkpoint_name(steps[1])
@@ -258,9 +258,9 @@ def dist_start(store: dist.Store, rank: int) -> None:
 
 
 def plan_of(
-    folder: Path, config: ArcticConfig, size: Size, steps: tuple[int, int], start: Path | None = None
+    folder: Path, config: ArcticConfig, length: int, size: Size, steps: tuple[int, int], start: Path | None = None
 ) -> TrainingPlan:
-    """The steps after the first of `steps`, whose checkpoint is `start`, to the last."""
+    """The steps after the first of `steps`, whose checkpoint is `start`, to the last, on rows of `length` tokens."""
     base, extra = size.base_steps * STEP_TOKENS, size.extra_steps * STEP_TOKENS
     folder.mkdir(exist_ok=True)
     return TrainingPlan(
@@ -272,6 +272,7 @@ def plan_of(
         first_step=steps[0],
         last_step=steps[1],
         first_tokens=steps[0] * STEP_TOKENS,
+        sequence_length=length,
         tokens_per_step=STEP_TOKENS,
         num_micro_batches=1,
         checkpoint_every_steps=steps[1] - steps[0],

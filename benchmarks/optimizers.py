@@ -156,6 +156,7 @@ def plan_of(run: Run, folder: Path) -> TrainingPlan:
         schedule=Schedule(run.peak_lr, FINAL, warmup, start, total, decay),
         first_step=0,
         last_step=run.num_steps,
+        sequence_length=T,
         tokens_per_step=step,
         num_micro_batches=1,
         checkpoint_every_steps=run.num_steps,

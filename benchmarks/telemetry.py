@@ -144,6 +144,7 @@ def plan(folder: Path, steps: int) -> TrainingPlan:
         schedule=Schedule(peak_lr=0.003, warmup_tokens=64 * SEQUENCES * LENGTH),
         first_step=0,
         last_step=steps,
+        sequence_length=LENGTH,
         tokens_per_step=SEQUENCES * LENGTH,
         num_micro_batches=1,
         checkpoint_every_steps=steps,

@@ -20,10 +20,11 @@ import math
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -61,8 +62,8 @@ class TrainingState:
 
     `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E]: of the recent steps, whose
     counts fade; `losses`: of the last RECENT_LOSSES steps that were not skipped; `updates`: number of such steps;
-    `gradient_norms`, `skipped_steps`: see `arctic_model.training.spikes.SpikeGuard`. Nothing here depends on the steps
-    at which checkpoints are written.
+    `gradient_norms`, `skipped_steps`, `norm_conditions`: see `arctic_model.training.spikes`; checkpoints of earlier
+    versions have no conditions. Nothing here depends on the steps at which checkpoints are written.
     """
 
     step: int
@@ -73,6 +74,7 @@ class TrainingState:
     gradient_norms: list[float]
     skipped_steps: list[int]
     losses: list[float]
+    norm_conditions: dict[str, Any] = field(default_factory=dict)
 
     @property
     def mean_loss(self) -> float:

@@ -168,22 +168,24 @@ class _State:
         none = torch.zeros(len(plan.config.moe_layers), plan.config.num_experts, dtype=torch.float64)
         if saved is None:
             return cls(plan.first_step, plan.first_step + first_updates, SpikeGuard(plan.spikes), none, none.clone())
-        guard = SpikeGuard(plan.spikes, saved.gradient_norms, saved.skipped_steps)
+        norms = saved.gradient_norms if saved.norm_conditions == plan.norm_conditions else ()
+        guard = SpikeGuard(plan.spikes, norms, saved.skipped_steps)
         tables = (torch.tensor(table, dtype=torch.float64) for table in (saved.load, saved.assignments))
         load, assignments = (table.view_as(none) for table in tables)
         return cls(saved.step, saved.updates, guard, load, assignments, deque(saved.losses, maxlen=RECENT_LOSSES))
 
-    def to_save(self, tokens: int) -> TrainingState:
+    def to_save(self, plan: TrainingPlan) -> TrainingState:
         """The part that a checkpoint holds."""
         return TrainingState(
             self.step,
-            tokens,
+            plan.tokens(self.step),
             self.load.tolist(),
             self.assignments.tolist(),
             self.updates,
             list(self.guard.norms),
             list(self.guard.skipped),
             list(self.losses),
+            plan.norm_conditions,
         )
 
 
@@ -339,7 +341,7 @@ class _Loop:
         self._report_records()
         if self.is_first:
             self.observer.saving()
-        self.saver.save(state.to_save(self.plan.tokens(state.step)), state.records)
+        self.saver.save(state.to_save(self.plan), state.records)
         state.records = []
 
     def _report_records(self) -> None:

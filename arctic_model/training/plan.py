@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from arctic_model.checkpoint.reading import Retention
 from arctic_model.config import ArcticConfig
@@ -9,7 +10,7 @@ from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.saving import CHECKPOINTS, HISTORY
-from arctic_model.training.spikes import SpikePolicy
+from arctic_model.training.spikes import SpikePolicy, norm_conditions
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class TrainingPlan:
         schedule: learning rate by tokens.
         first_step: the last step of the segment before, 0 for the first.
         last_step: the last step of this segment.
+        sequence_length: tokens of a sequence, over all workers that share it.
         tokens_per_step: of all workers.
         first_tokens: read in the steps up to `first_step`.
         num_micro_batches: passes of a worker per step.
@@ -44,6 +46,7 @@ class TrainingPlan:
     schedule: Schedule
     first_step: int
     last_step: int
+    sequence_length: int
     tokens_per_step: int
     num_micro_batches: int
     checkpoint_every_steps: int
@@ -63,6 +66,11 @@ class TrainingPlan:
     def tokens(self, step: int) -> int:
         """Tokens read up to the end of a step of this segment, since the first step of the run."""
         return self.first_tokens + (step - self.first_step) * self.tokens_per_step
+
+    @property
+    def norm_conditions(self) -> dict[str, Any]:
+        """See `arctic_model.training.spikes.norm_conditions`."""
+        return norm_conditions(self.config, self.optimization, self.sequence_length, self.tokens_per_step)
 
     @property
     def history(self) -> Path:

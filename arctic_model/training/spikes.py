@@ -8,8 +8,18 @@ decide alike and nothing has to be undone.
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
+
+from arctic_model.config import ArcticConfig
+from arctic_model.training.optimization.settings import Optimization
+
+NORM_SETTINGS = (
+    *("balance_loss_coefficient", "z_loss_coefficient", "capacity_factor", "dtype", "gradient_dtype", "fp8"),
+    "frozen",
+)
+"""Of `Optimization`: those that change which gradient is computed, or in which precision."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,26 @@ class SpikePolicy:
     max_skipped: int = 10
 
 
+def norm_conditions(
+    config: ArcticConfig, optimization: Optimization, sequence_length: int, tokens_per_step: int
+) -> dict[str, Any]:
+    """All that gradient norms depend on besides weights and data, as JSON holds it: only norms of the same conditions
+    are compared. Longer sequences or fewer frozen parts change norms by a factor that is no spike. The mixture of
+    corpora is left out, since bad data is what the guard looks for.
+    """
+    settings = {name: getattr(optimization, name) for name in NORM_SETTINGS}
+    return {
+        "sequence_length": sequence_length,
+        "tokens_per_step": tokens_per_step,
+        "rope": asdict(config.rope),
+        **settings,
+        "frozen": sorted(optimization.frozen),
+    }
+
+
 class SpikeGuard:
-    """Checks steps in order. `norms` and `skipped` (numbers of steps) are its whole state, for a checkpoint."""
+    """Checks steps in order. `norms` and `skipped` (numbers of steps) are its whole state, for a checkpoint; begin with
+    other norms if their conditions change (see `norm_conditions`)."""
 
     def __init__(self, policy: SpikePolicy, norms: Iterable[float] = (), skipped: Iterable[int] = ()) -> None:
         self.policy = policy

@@ -21,7 +21,7 @@ from pipelines.artifacts.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS, Finet
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 from pipelines.train import SegmentSettings, key_params, new_job, resources, train_job
 
-VERSION = 3
+VERSION = 4
 DECAY_FRACTION = 0.2
 """Of the tokens, at the end, over which "wsd" decays."""
 

@@ -47,8 +47,11 @@ def require_decisions(job: TrainJob) -> None:
     newest = newest_step(job.folder, job.first_step)
     saved = Checkpoint(job.start_from).state if job.start_from else None
     norms, skipped = (saved.gradient_norms, saved.skipped_steps) if saved else ([], [])
+    conditions = saved.norm_conditions if saved else {}
     for record in history.read(job.folder / HISTORY, newest):
-        step, policy = record["step"], job.segment(record["step"]).spikes
+        step, segment = record["step"], job.segment(record["step"])
+        policy, before, conditions = segment.spikes, conditions, job.norm_conditions(segment)
+        norms = norms if conditions == before else []
         guard = SpikeGuard(policy, norms, skipped)
         if bool(guard.fault(record["loss"], record["gradient_norm"])) != bool(record["skipped"]):
             was, would = ("skipped", "taken") if record["skipped"] else ("taken", "skipped")

@@ -10,7 +10,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig, num_passes
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
-from arctic_model.training.spikes import SpikePolicy
+from arctic_model.training.spikes import SpikePolicy, norm_conditions
 from infra.resources import Demand
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
@@ -142,6 +142,11 @@ class TrainJob:
     def after(self, step: int) -> Segment:
         """The segment that goes on after `step`."""
         return self.segment(step + 1)
+
+    def norm_conditions(self, segment: Segment) -> dict[str, Any]:
+        """See `arctic_model.training.spikes.norm_conditions`."""
+        tokens_per_step = segment.global_batch_sequences * self.sequence_length
+        return norm_conditions(self.config, segment.optimization, self.sequence_length, tokens_per_step)
 
     @property
     def trains_pairs(self) -> bool:

@@ -37,7 +37,7 @@ from pipelines.train.job import TokenCounts, TrainJob, require_gpus
 from pipelines.train.rates import throughput
 from pipelines.train.workers.attempts import worker_hours
 
-VERSION = 7
+VERSION = 8
 GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
 """Limits on the steps to come, part of a key in amendments only: `pipelines.train.amending` refuses limits that would
 have decided otherwise about a step that is taken."""

@@ -148,6 +148,7 @@ def training_plan(job: TrainJob, segment: Segment, num_workers: int) -> Training
         schedule=segment.schedule,
         first_step=segment.first_step,
         last_step=segment.last_step,
+        sequence_length=job.sequence_length,
         tokens_per_step=segment.global_batch_sequences * job.sequence_length,
         num_micro_batches=segment.num_passes(num_workers, job.group.context_parallel_size),
         checkpoint_every_steps=job.checkpoints.every_steps,

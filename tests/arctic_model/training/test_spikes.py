@@ -1,13 +1,19 @@
 """Which steps are skipped, against the rule written out over the whole history."""
 
+import json
 import math
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arctic_model.training.spikes import SpikeGuard, SpikePolicy
+from arctic_model.config import ArcticConfig
+from arctic_model.presets import preset
+from arctic_model.training.optimization.settings import Optimization, Tuning
+from arctic_model.training.spikes import SpikeGuard, SpikePolicy, norm_conditions
 
 NORMS = st.one_of(st.floats(0.01, 2.0), st.floats(2.0, 1e6), st.sampled_from([math.nan, math.inf]))
 POLICY = SpikePolicy(factor=3.0, window=6, max_skipped=4)
@@ -81,3 +87,74 @@ def test_a_loss_that_is_no_number_is_told_by_corpus(loss_by_corpus: dict[str, fl
 def test_nothing_is_far_out_before_half_of_the_window_is_known() -> None:
     assert SpikeGuard(SpikePolicy(), [1.0] * 63).fault(1.0, 1e9) is None
     assert SpikeGuard(SpikePolicy(), [1.0] * 64).fault(1.0, 1e9) is not None
+
+
+OTHER_GRADIENTS = {
+    "balance_loss_coefficient": 0.1,
+    "z_loss_coefficient": 0.1,
+    "capacity_factor": 1.5,
+    "dtype": "bfloat16",
+    "gradient_dtype": "bfloat16",
+    "fp8": True,
+    "freeze": ("experts",),
+}
+SAME_GRADIENTS = {
+    "optimizer": "muon",
+    "embedding_lr_factor": 2.0,
+    "head_lr_factor": 2.0,
+    "gate_lr_factor": 2.0,
+    "norm_lr_factor": 2.0,
+    "weight_decay": 0.2,
+    "beta1": 0.8,
+    "beta2": 0.9,
+    "gradient_clip": 2.0,
+    "balance_bias_rate": 0.1,
+    "activation_checkpointing": "layer",
+    "engine": "flat",
+    "zero_stage": 3,
+    "shard_group_size": 2,
+    "deterministic": False,
+    "seed": 1,
+    "tuning": Tuning(),
+}
+"""With these a step from the same weights has the same gradient up to rounding. A run does not change its objective."""
+CONFIG = preset("tiny")
+
+
+def conditions(config: ArcticConfig = CONFIG, length: int = 256, tokens: int = 4096, **settings: Any) -> dict[str, Any]:
+    return norm_conditions(config, replace(Optimization(), **settings), length, tokens)
+
+
+def test_every_setting_either_changes_gradients_or_does_not() -> None:
+    assert {*OTHER_GRADIENTS, *SAME_GRADIENTS} == {field.name for field in fields(Optimization)}
+    assert not {*OTHER_GRADIENTS} & {*SAME_GRADIENTS}
+
+
+@pytest.mark.parametrize("name", OTHER_GRADIENTS)
+def test_a_setting_that_changes_gradients_is_a_condition_of_their_norms(name: str) -> None:
+    assert conditions(**{name: OTHER_GRADIENTS[name]}) != conditions()
+
+
+@pytest.mark.parametrize("name", SAME_GRADIENTS)
+def test_a_setting_that_changes_no_gradient_is_no_condition(name: str) -> None:
+    assert conditions(**{name: SAME_GRADIENTS[name]}) == conditions()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"length": 512},
+        {"tokens": 8192},
+        {"config": replace(CONFIG, rope_theta=2e6)},
+        {"config": replace(CONFIG, yarn_factor=4.0, yarn_original_positions=64)},
+        {"config": replace(CONFIG, yarn_factor=4.0, yarn_original_positions=64, yarn_attention_factor=1.2)},
+    ],
+)
+def test_length_batch_and_positions_are_conditions(other: dict[str, Any]) -> None:
+    assert conditions(**other) != conditions()
+
+
+def test_conditions_are_what_their_checkpoint_gives_back() -> None:
+    own = conditions(freeze=("router", "experts"))
+    assert json.loads(json.dumps(own)) == own
+    assert own == conditions(freeze=("experts", "router"))

@@ -62,6 +62,7 @@ def run(job: dict, rank: int, world: int) -> None:
         schedule=Schedule(peak_lr=0.003, warmup_tokens=SEQUENCES * LENGTH * 2),
         first_step=0,
         last_step=job["steps"],
+        sequence_length=LENGTH,
         tokens_per_step=SEQUENCES * LENGTH,
         num_micro_batches=SEQUENCES * context // (world * micro),
         checkpoint_every_steps=4,

@@ -133,6 +133,37 @@ def test_spikes_that_end_a_phase_give_the_amendments_to_paste(workshop) -> None:
     assert f"[[amendments]]\nfrom_step = {saved}\ntrain.spike_factor = 2.0002" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_begun_anew"),
+    [
+        ({"global_batch_sequences": 8}, True),
+        ({"freeze": ["experts"]}, True),
+        ({"dtype": "bfloat16"}, True),
+        ({"balance_loss_coefficient": 0.1}, True),
+        ({"peak_lr": 0.001, "weight_decay": 0.0}, False),
+    ],
+)
+def test_norms_are_compared_with_those_of_the_same_conditions(workshop, changes: dict, is_begun_anew: bool) -> None:
+    out, _ = workshop.run("phase", workshop.inputs(1), workshop.stage(amendments={6: changes}))
+    norms = pq.read_table(out / "history.parquet")["gradient_norm"].to_pylist()
+    assert Checkpoint(out / "checkpoint").state.gradient_norms == norms[6 if is_begun_anew else 0 :]
+
+
+def test_parts_that_are_trained_again_are_no_spike_also_behind_a_kill(workshops: Callable) -> None:
+    """Steps 4 to 7 have the small gradient of the norms' weights alone."""
+    thawed = {3: {"freeze": ["embeddings", "attention", "dense", "router", "experts", "head"]}, 7: {"freeze": []}}
+    section = {"spike_window_steps": 4, "max_skipped_steps": 1, "spike_factor": 3.0, "amendments": thawed}
+    calm, killed = workshops("calm"), workshops("killed")
+    expected, _ = calm.run("phase", calm.inputs(1), calm.stage(**section))
+    history = pq.read_table(expected / "history.parquet")
+    norms = history["gradient_norm"].to_pylist()
+    assert norms[7] > 3 * max(norms[3:7]), "a spike among norms of other conditions"
+    assert not any(history["skipped"].to_pylist())
+    interrupted(killed, 10, **section, checkpoint_every_steps=2)
+    result, _ = killed.run("phase", killed.inputs(1), killed.stage(**section, checkpoint_every_steps=2))
+    assert digests(result) == digests(expected)
+
+
 def test_limits_of_the_guard_may_be_raised_in_place_before_they_acted(workshops: Callable) -> None:
     calm, raised = workshops("calm"), workshops("raised")
     assert calm.stage(spike_factor=20.0).key == calm.stage().key

@@ -49,6 +49,19 @@ def test_weights_go_on_with_other_positions(workshop: Workshop, rope: dict[str, 
     assert {name: getattr(config, name) for name in rope} == rope
 
 
+def test_the_spike_guard_compares_norms_of_one_length(workshop: Workshop) -> None:
+    out = trained(workshop, ROPE["unscaled"])
+    norms = pq.read_table(out / "history.parquet")["gradient_norm"].to_pylist()
+    assert Checkpoint(out / "checkpoint").state.gradient_norms == norms
+
+
+def test_the_spike_guard_goes_on_in_a_phase_like_the_one_before(workshop: Workshop) -> None:
+    first, _ = workshop.run("first", workshop.inputs(1), workshop.stage(1))
+    second, _ = workshop.run("second", workshop.inputs(2, previous=first), workshop.stage(2))
+    norms = [pq.read_table(out / "history.parquet")["gradient_norm"].to_pylist() for out in (first, second)]
+    assert Checkpoint(second / "checkpoint").state.gradient_norms == [*norms[0], *norms[1]]
+
+
 def test_a_kill_within_the_long_phase_gives_the_same_bytes(workshops: Callable[[str], Workshop]) -> None:
     expected, result = (trained(workshops(name), ROPE["yarn"], stop) for name, stop in (("calm", None), ("killed", 17)))
     digests = [
