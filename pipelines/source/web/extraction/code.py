@@ -75,6 +75,12 @@ def write_editors(tree: HTMLTree, body: ElementNode) -> None:
         text.replace_with(_listing(tree, (text.text or "").split("\n")))
 
 
+def lines_of_code(body: ElementNode) -> set[str]:
+    """The lines below `body` that are in elements of code, without the blanks around them."""
+    listings = body.query_selector_all(CODE).values()
+    return {line.strip() for listing in listings for line in (listing.text or "").splitlines()}
+
+
 def write_listings(tree: HTMLTree, body: ElementNode, listings: Sequence[ElementNode]) -> None:
     """Give every `pre` of a page a text of lines, marked where they are blank, and leave out the numbers of lines."""
     _remove_numbers(body, _AROUND_CODE)

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.document_sink import Extractor, TextFormat
-from pipelines.source.web.extraction.code import CODE
+from pipelines.source.web.extraction.code import CODE, lines_of_code
 from pipelines.source.web.extraction.dom import inked
 from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
 from pipelines.source.web.extraction.layout.title import from_title
 from pipelines.source.web.extraction.layout.type_rules import RULES
-from pipelines.source.web.extraction.stated import stated_instead
-from pipelines.source.web.extraction.text import prose, tidy
+from pipelines.source.web.extraction.stated import stated_besides, stated_instead
+from pipelines.source.web.extraction.text import prose, tidy, without_repeats
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 5
+EXTRACTION_VERSION = 6
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
@@ -118,8 +118,12 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
             text, engine = choose_again(html, text, form) or (text, engine)
         if _is_doubtful(text) and (stated := stated_instead(html, text, form)):
             text, engine = tidy(stated), "json-ld"
+        elif RULES[page_type].states_more and (stated := stated_besides(html, text, form)):
+            text = tidy(f"{text}\n\n{stated}")
         if RULES[page_type].starts_at_title:
             text = from_title(text, tree.body)
+        if not RULES[page_type].repeats:
+            text = without_repeats(text, lines_of_code(tree.body))
     return Extraction(text, engine, page_type, min(inked(text) / (visible or 1), 1.0))
 
 

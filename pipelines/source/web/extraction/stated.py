@@ -29,10 +29,16 @@ _FIELDS = {
 
 def stated_instead(html: str, text: str, form: Format) -> str:
     """The text that a page states in JSON-LD if `text` has less prose and few of its words; "" otherwise."""
+    stated = stated_besides(html, text, form)
+    return stated if len(stated) >= prose(text) else ""
+
+
+def stated_besides(html: str, text: str, form: Format) -> str:
+    """The text that a page states in JSON-LD if `text` has few of its words; "" otherwise."""
     if "ld+json" not in html:
         return ""
     stated = "\n\n".join(dict.fromkeys(_plain(each, form) for each in _texts(html)))
-    if len(stated) < max(MIN_STATED_CHARACTERS, prose(text)):
+    if len(stated) < MIN_STATED_CHARACTERS:
         return ""
     words = set(_WORD.findall(stated.lower()))
     common = words.intersection(_WORD.findall(text.lower()))

@@ -1,11 +1,15 @@
 """Extracted text as it is stored: without invisible characters, trailing blanks and runs of empty lines."""
 
 import re
+from collections.abc import Set
 
 from pipelines.source.web.extraction.code import BLANK_LINE
 
 LINE_OF_PROSE = 100
 """Characters of a line that is prose and no menu, title or cell (jusText's LENGTH_HIGH is 200, LENGTH_LOW 70)."""
+MIN_REPEATED = 25
+"""Characters of a line that is no label, which may be there several times."""
+_MARKS = " >•-*#"
 
 _UNREAD = "\xad\u200b\u2060\ufeff\u2061\u2062\u2063\u2064\u200c\u200d"
 _TAGS_IN_UTF8 = b"\xf3\xa0"
@@ -47,6 +51,19 @@ def _readable(text: str) -> str:
     if any(map(text.__contains__, _DIRECTION_MARKS)) and not _RIGHT_TO_LEFT.search(text):
         text = _DIRECTIONS.sub("", text)
     return text
+
+
+def without_repeats(text: str, code: Set[str]) -> str:
+    """`text` without the lines of at least MIN_REPEATED characters that it has before, marks of lists and quotations
+    aside; lines of `code` stay."""
+    seen: set[str] = set()
+    lines = []
+    for line in text.split("\n"):
+        words = line.lstrip(_MARKS)
+        if len(words) < MIN_REPEATED or words not in seen or line.strip() in code:
+            lines.append(line)
+            seen.add(words)
+    return tidy("\n".join(lines))
 
 
 def prose(text: str) -> int:

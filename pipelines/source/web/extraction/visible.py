@@ -1,10 +1,11 @@
 """The tree of a page as a browser shows it, as far as its HTML determines that without style sheets.
 
 Invisible is an element with the attribute `hidden` or `popover`, a dialog that is not open, and an element whose inline
-style does not display it, hides it, gives it no size or color, cuts it away or moves it off the screen. An element that
-a page hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The
-headings of an accordion are buttons, which text extraction takes for controls: they are opened. Readings above
-characters (furigana) are removed, as they would be in the middle of their words.
+style does not display it, hides it, gives it no size or color, cuts it away or moves it off the screen. The panels of
+tabs are visible, as a click shows them, and what React's server sends late is where it belongs. An element that a page
+hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The headings of
+an accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters
+(furigana) are removed, as they would be in the middle of their words.
 """
 
 import re
@@ -22,6 +23,7 @@ from pipelines.source.web.extraction.code import (
 )
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
+from pipelines.source.web.extraction.revealed import is_streamed, is_tab, put_in_place
 
 MIN_VISIBLE_SHARE = 0.1
 """Share of a page's text that is visible below which a script reveals the page, and nothing hidden is taken out."""
@@ -127,6 +129,8 @@ def visible_page(html: str) -> VisiblePage:
         write_formulas(tree, body)
     if special.has_editors:
         write_editors(tree, body)
+    for element in special.streamed:
+        put_in_place(body, element)
     for element in special.unprinted:
         element.remove()
     characters = length(body)
@@ -182,6 +186,7 @@ class _Special:
         self.figures: list[ElementNode] = []
         self.noscripts: list[ElementNode] = []
         self.listings: list[ElementNode] = []
+        self.streamed: list[ElementNode] = []
         self.has_formulas = self.has_editors = self.swallows_page = self.has_shadows = False
 
     @classmethod
@@ -218,9 +223,15 @@ class _Special:
         self.has_formulas |= tag in ("math", "mjx-container", "img")
         style = element.get_attribute("style")
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
-            self.maybe_hidden.append(element)
+            self._sort_hidden(element)
         elif element.get_attribute("aria-hidden") == "true":
             self.not_for_screen_readers.append(element)
+
+    def _sort_hidden(self, element: ElementNode) -> None:
+        if is_streamed(element):
+            self.streamed.append(element)
+        elif not is_tab(element):
+            self.maybe_hidden.append(element)
 
 
 @lru_cache(maxsize=2**14)

@@ -257,6 +257,8 @@ class _Pruning:
             return False
         if not self._has_links(element, MAX_LINK_DENSITY * characters) or self._is_listing(element):
             return False
+        if element.query_selector("h1") is not None:  # the title, between links to what it belongs to
+            return False
         if element.tag in _HEADINGS and element.query_selector("a[href^='#']") is not None:
             return False
         return element.closest("table:has(th)") is None

@@ -22,7 +22,7 @@ _BOILERPLATE = re.compile(
     r"|most-?(?:popular|read|view)|meistgelesen|outbrain|taboola|akismet|sociable|[Cc]ookie|onetrust|comments-|commentlist"
     r"|nocomments|-reply|also-?like|more-?(?:on|from)"
     # The end of a text that is cut off, and not the whole that ends so ("entry-content-read-more").
-    r"|^read-?more|(?<!content-)(?<!content_)read-?more"
+    r"|^read-?more|(?<!content-)(?<!content_)read-?more(?![-_]?(?:content|text|wrap|container))"
     # Of all names for hidden elements, these describe the element itself: others describe a part of it ("label-hidden",
     # "quick-add-hidden"), small screens ("hidden-xs"), or a screen size by number ("hidden-bnz77l").
     r"|^(?:is|js|u|d|all|visually|initially|accessibly|element|aria)?[-_]*hidden(?:-(?:text|label|content))?$"
@@ -31,7 +31,7 @@ _SUSPECT = re.compile(
     r"widget|embed|meta|rating|attachment|timestamp|user-|icon|infos?\b|(?<!post_)message|slide|overlay|options"
     r"|expand|[Tt]easer|caption|next-|prev|stories|popular|trending|latest|promo|box|aside|^bottom|button|date"
     r"|category|categories|topics?|link|recomm|banner|social|headline-list|gallery|carousel|toc\b|poll|quiz|survey"
-    r"|(?<![a-z])forms?(?![a-z])|contact|sticky|panel|sub-?content|rail"
+    r"|(?<![a-z])forms?(?![a-z])|contact|sticky|(?<!tab)(?<!tab[-_s])(?<!tabs[-_])panel|sub-?content|rail"
 )
 _SAYS_NOT = re.compile(
     r"(?:^|[-_])(?:not?|non|un|without|with|has|have|hide|hides|below|above|before|after|beside)[-_](?!print)"

@@ -17,17 +17,24 @@ class Rules(NamedTuple):
     """Whether they are even if their name is boilerplate's own."""
     starts_at_title: bool = False
     """Whether text above the title is a menu."""
+    repeats: bool = True
+    """Whether a line may be there twice: a post stands again where it is quoted, a description once for each width of
+    screen."""
+    states_more: bool = False
+    """Whether a description in JSON-LD that the text lacks belongs to the page."""
 
 
 _PROSE = Rules(suspects=True, link_lists=True, min_entries_share=1)
 
 RULES: Mapping[str, Rules] = {
     "article": _PROSE,
-    "forum": _PROSE,
-    "product": Rules(suspects=True, link_lists=True, min_entries_share=1, starts_at_title=True),
+    "forum": _PROSE._replace(repeats=False),
+    "product": _PROSE._replace(starts_at_title=True, repeats=False, states_more=True),
     "documentation": Rules(suspects=False, link_lists=True, min_entries_share=0.1),
     "collection": Rules(suspects=False, link_lists=True, min_entries_share=0.1, starts_at_title=True),
-    "listing": Rules(suspects=True, link_lists=True, min_entries_share=0.05, starts_at_title=True),
+    "listing": Rules(
+        suspects=True, link_lists=True, min_entries_share=0.05, entries_of_any_name=True, starts_at_title=True
+    ),
     "service": Rules(suspects=False, link_lists=False, min_entries_share=0.1, entries_of_any_name=True),
 }
 """By the types of page_type.PAGE_TYPES. Articles, posts and descriptions of a product are prose, which links and panels

@@ -272,3 +272,42 @@ FORMULAS = {
 def test_a_formula_is_its_latex_once(kind, extractor):
     text, _ = extract(page(f"<p>The height is {FORMULAS[kind]} metres. {SENTENCE}</p>"), extractor)
     assert "The height is $\\sqrt{x}+1$ metres." in text
+
+
+@pytest.mark.parametrize("extractor", ["cascade", "all_text"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "role='tabpanel'",
+        "class='ui-tabs-panel'",
+        "class='tab-pane fade'",
+        "id='tab-content-2'",
+        "class='tabbed-content'",
+    ],
+)
+def test_the_panel_of_a_tab_is_visible_though_another_one_is_open(names, extractor):
+    panel = "<div {} {}><p>{}</p></div>"
+    panels = panel.format(names, "", "It is made of brass.") + panel.format(names, "hidden", "It weighs a pound.")
+    text, _ = extract(page(panels), extractor)
+    assert "It is made of brass." in text and "It weighs a pound." in text
+
+
+@pytest.mark.parametrize(
+    "names", ["class='stable-content'", "class='tab-promotion'", "id='crab-tabs'", "class='table-body'"]
+)
+def test_other_hidden_elements_of_similar_names_stay_hidden(names):
+    assert "Buy lamps" not in extract(page(f"<div {names} hidden><p>Buy lamps. {SENTENCE}</p></div>"), "all_text")[0]
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("prefix", ["", "r1-", "it's-"])
+def test_what_a_server_sends_late_is_where_its_template_was(extractor, prefix):
+    late = f'<div hidden id="{prefix}S:1f"><p>The bridge held. {SENTENCE}</p></div>'
+    around = f'<p>Before it. {SENTENCE}</p><template id="{prefix}B:1f"></template><p>After it. {SENTENCE}</p>'
+    text, _ = extract(page(around).replace("</body>", f"{late}</body>"), extractor)
+    assert 0 < text.index("Before it.") < text.index("The bridge held.") < text.index("After it.")
+
+
+def test_what_a_server_sends_late_for_no_template_is_where_it_is():
+    text, _ = extract(page(f"<div hidden id='S:0'><p>The bridge held. {SENTENCE}</p></div>"), "all_text")
+    assert "The bridge held." in text

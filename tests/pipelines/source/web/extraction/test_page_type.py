@@ -79,6 +79,20 @@ def test_the_same_entries_below_an_article_are_teasers():
     assert text.count(SENTENCE.strip()) == 20 and "Title number" not in text
 
 
+def test_the_entries_of_a_listing_are_its_content_though_they_are_called_related():
+    groups = entries(8, "<div class='related-list'><h3><a>The lamps of town {0}</a></h3><p>They burn oil.</p></div>")
+    html = PAGES["listing"].replace("<main>", f"<main>{groups}")
+    assert extract(f"<html>{html}</body></html>", "cascade")[0].count("The lamps of town") == 8
+
+
+def test_a_block_of_links_around_the_title_is_no_list_of_links():
+    block = (
+        "<div class='x'><a href='/'>Lamps and lanterns</a><h1>Lamp of brass</h1><a href='/shop'>All our lamps</a></div>"
+    )
+    html = PAGES["article"].replace("<article>", f"<article>{block}")
+    assert "Lamp of brass" in extract(f"<html>{html}</body></html>", "cascade")[0]
+
+
 MENU = "<div class='x'>" + entries(40, "<span>Lamps of maker {0}</span><br>") + "</div>"
 
 
@@ -100,6 +114,26 @@ def test_lines_above_the_title_of_a_product_are_a_menu(text_format):
 def test_other_lines_above_a_title_stay(html):
     text, _ = extract(f"<html>{html}</body></html>", "cascade")
     assert text.startswith(("$ 9.99", "Lamps of maker 0")) and SENTENCE.strip() in text
+
+
+@pytest.mark.parametrize("text_format", ["text", "markdown"])
+def test_a_line_that_is_there_twice_is_left_out_of_a_product_but_not_of_its_code(text_format):
+    twice = f"<p>{SENTENCE}</p><p>Short line</p><pre>light(lamp, wick='long', oil=3)\nwait()\n</pre>"
+    html = PAGES["product"].replace("<input>", f"{twice}<div>{twice}</div><input>", 1)
+    text = extract_page(f"<html>{html}</body></html>", "cascade", text_format).text
+    assert text.count(SENTENCE.strip()) == 1 and text.count("light(lamp, wick='long', oil=3)\nwait()") == 2
+    article = PAGES["article"].replace("</article>", f"<p>{SENTENCE}</p><p>{SENTENCE}</p></article>")
+    assert extract(f"<html>{article}</body></html>", "cascade")[0].count(SENTENCE.strip()) == 22
+
+
+def test_a_description_that_a_product_states_only_in_its_metadata_is_added():
+    stated = "Hand-made of solid brass since 1910, with wick, chimney and polishing cloth; " * 3
+    mark = f'<script type="application/ld+json">{{"@type": "Product", "description": "{stated}"}}</script>'
+    with_policy = PAGES["product"].replace("<input>", f"<p>{SENTENCE * 4}</p><input>", 1)
+    text, _ = extract(f"<html>{with_policy.replace('</head>', mark + '</head>')}</body></html>", "cascade")
+    assert stated.strip() in text and SENTENCE.strip() in text
+    shown = with_policy.replace("<p>$ 9.99", f"<p>{stated}</p><p>$ 9.99").replace("</head>", f"{mark}</head>")
+    assert extract(f"<html>{shown}</body></html>", "cascade")[0].count(stated.strip()) == 1
 
 
 @pytest.mark.parametrize(
