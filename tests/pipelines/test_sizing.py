@@ -80,6 +80,13 @@ def test_a_preset_is_sized_by_name_on_the_fewest_gpus_that_hold_it(name: str) ->
         assert "DOES NOT FIT" in printed(Path(name), SizeOptions(num_gpus=gpus // 2))
 
 
+@pytest.mark.parametrize("recipe", RUNS, ids=lambda path: path.stem)
+def test_a_recipe_fits_as_it_is_in_training_and_in_evaluation(recipe: Path) -> None:
+    text = printed(recipe, SizeOptions(gpu="h100"))
+    assert "\nFits: " in text
+    assert "DOES NOT FIT" not in text
+
+
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("sequences", [1, 2, 4])
 def test_a_verdict_leaves_room_for_context_nccl_and_fragmentation(gpu: str, sequences: int) -> None:

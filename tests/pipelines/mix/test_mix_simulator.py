@@ -21,6 +21,7 @@ from pipelines.mix.simulator import draw_mix
 from tests.kit.stages import committed, idle_stage
 
 ARCTIC = Path(__file__).parents[3] / "data_recipes" / "runs" / "arctic_480b.toml"
+ARCTIC_32K = ARCTIC.with_name("arctic_480b_32k.toml")
 LENGTH, PER_STEP = 8, 4  # as in run_recipe
 SIZES = {"code": 60, "sql": 25, "web": 200}
 PHASES = [
@@ -124,16 +125,21 @@ def test_assumptions_are_tokens_of_whole_sequences() -> None:
             assumed_sequences([wrong], 8)
 
 
-def test_arctics_curriculum_can_be_read_as_it_is_told() -> None:
-    run, _ = load_run(ARCTIC)
-    command = " ".join(line.strip("# \\") for line in ARCTIC.read_text().splitlines() if "--assume" in line)
+@pytest.mark.parametrize(
+    ("recipe", "expected", "last_step"),
+    [(ARCTIC, [1000, 1500, 1000], 208_600), (ARCTIC_32K, [1000, 1500, 1000, 7], 209_018)],
+    ids=["4K", "32K"],
+)
+def test_arctics_curriculum_can_be_read_as_it_is_told(recipe: Path, expected: list[int], last_step: int) -> None:
+    run, _ = load_run(recipe)
+    command = " ".join(line.strip("# \\") for line in recipe.read_text().splitlines() if "--assume" in line)
     assumptions = [word for word in command.split() if "=" in word]
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
     mix.check_budgets(run, available)
     simulated = simulate(run, available)
     billions = [round(phase.tokens / 1e9) for phase, _ in simulated.phases]
-    assert billions == [1000, 1500, 1000]
-    assert simulated.phases[-1][0].last_step == 208_600
+    assert billions == expected
+    assert simulated.phases[-1][0].last_step == last_step
 
 
 def test_the_printed_mixture_names_every_corpus_and_every_warning(run_recipe) -> None:
