@@ -14,6 +14,8 @@ for long does.
 
 import argparse
 import resource
+import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +37,7 @@ from matplotlib.ticker import EngFormatter
 
 from arctic_model import ArcticModel, Stream, StreamWindow
 from arctic_model.checkpoint.model_folder import checkpoint_name
-from arctic_model.inference.completion import Request
+from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import Sampling
 from arctic_model.inference.streaming import StreamDecoder
@@ -120,11 +122,14 @@ class Outcome(NamedTuple):
         return {name: by_block(nats, self.reader.block) for name, nats in self.nats.items()}
 
 
-class Speed(NamedTuple):
-    """Tokens per second, and peak resident memory in MB since the process began, by which part was written."""
+class Slice(NamedTuple):
+    """Tokens written in a row: how many per second of CPU time and by the clock, and behind them the peak of resident
+    memory since the process began and the memory of the answers, both in MB."""
 
-    tokens_per_s: dict[str, float]
-    peak_mb: dict[str, float]
+    tokens_per_cpu_s: float
+    tokens_per_s: float
+    peak_mb: float
+    answers_mb: float
 
 
 def main() -> None:
@@ -138,13 +143,13 @@ def main() -> None:
         print(f"trained after {time.perf_counter() - started:.0f} s", flush=True)
         num_streams, reader = 1 if options.alone else NUM_STREAMS, small(base, size)
         with workers(1) as writing, workers(1) as reading:
-            speed = writing.submit(written, reader, base / "tokenizer", num_streams, size)
+            slices = writing.submit(written, reader, base / "tokenizer", num_streams, size)
             readers = [reader, *([pretrained(options.weights, size)] if options.weights else [])]
             outcomes = [read(reading, each) for each in readers]
             if options.figure:
                 with figure_style():
                     write_png(drawn(outcomes), options.figure)
-            print_writing(speed.result(), size, num_streams)
+            print_writing(slices.result(), size, num_streams)
     print(f"{machine('torch')}; {time.perf_counter() - started:.0f} s")
     blocks = outcomes[0].blocks
     first, *others = blocks.pop(OURS)
@@ -156,7 +161,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="less of everything, under 50 seconds")
-    parser.add_argument("--alone", action="store_true", help="write one stream, which takes a quarter of an hour")
+    parser.add_argument("--alone", action="store_true", help="write one stream, which takes several times as long")
     parser.add_argument("--weights", type=Path, help="folder of a dense Hugging Face model, which reads as well")
     parser.add_argument("--figure", type=Path, help="file for the figure, a PNG")
     return parser.parse_args()
@@ -186,12 +191,23 @@ def print_reading(outcome: Outcome) -> None:
     print(flush=True)
 
 
-def print_writing(speed: Speed, size: Size, num_streams: int) -> None:
-    print(f"\nWriting {size.new_tokens:,} tokens in {num_streams} at a time, {size.timed:,} in a row timed\n")
-    print("| | tokens/s | peak memory, MB |\n|---|---|---|")
-    for part, rate in speed.tokens_per_s.items():
-        print(f"| {part} | {rate:,.0f} | {speed.peak_mb[part]:.0f} |")
-    print()
+def print_writing(slices: Sequence[Slice], size: Size, num_streams: int) -> None:
+    tenth = max(1, len(slices) // 10)
+    print(f"\nWriting {size.new_tokens:,} tokens in {num_streams} at a time, by slices of {size.timed:,}\n")
+    print("| | tokens per CPU second | tokens/s | peak memory, MB | of which answers |\n|---|---|---|---|---|")
+    for name, part in {
+        "first": slices[:1],
+        f"median of the first {tenth}": slices[:tenth],
+        "median of all": slices,
+        f"median of the last {tenth}": slices[-tenth:],
+        "last": slices[-1:],
+    }.items():
+        cpu, clock = (statistics.median(column) for column in list(zip(*part, strict=True))[:2])
+        print(f"| {name} | {cpu:,.0f} | {clock:,.0f} | {part[-1].peak_mb:.0f} | {part[-1].answers_mb:.0f} |")
+    rates = [each.tokens_per_cpu_s for each in slices]
+    print(
+        f"\nLowest and highest of {len(rates)} slices: {min(rates):,.0f} and {max(rates):,.0f} tokens per CPU second\n"
+    )
 
 
 # ---------------------------------------------------------------- the models
@@ -305,7 +321,7 @@ def by_block(nats: np.ndarray, block: int) -> list[float]:
 # ---------------------------------------------------------------- writing
 
 
-def written(reader: Reader, tokenizer_folder: Path, num_streams: int, size: Size) -> Speed:
+def written(reader: Reader, tokenizer_folder: Path, num_streams: int, size: Size) -> list[Slice]:
     """Write as the server does: its engine, its cache, and ids drawn from the model's own probabilities."""
     torch.set_num_threads(1)
     model, tokenizer = ArcticModel.from_pretrained(reader.checkpoint).eval(), TextTokenizer(tokenizer_folder)
@@ -317,24 +333,25 @@ def written(reader: Reader, tokenizer_folder: Path, num_streams: int, size: Size
         Request(prompt, length, Sampling(temperature=1.0, seed=str(number))) for number, prompt in enumerate(prompts)
     ]
     streams = [engine.add(request) for request in requests]
-
-    def write_until(count: int) -> int:
-        """Tokens written after at least `count`."""
+    total, slices = 0, []
+    # The first step reads the prompts.
+    engine.step()
+    for count in range(size.timed, size.new_tokens + 1, size.timed):
+        before, began = total, (time.process_time(), time.perf_counter())
         while (total := sum(len(stream.ids) for stream in streams)) < count:
             engine.step()
             for stream in streams:
                 stream.text.take()
-        return total
+        cpu_s, clock_s = time.process_time() - began[0], time.perf_counter() - began[1]
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        slices.append(Slice((total - before) / cpu_s, (total - before) / clock_s, peak_mb, answers_mb(streams)))
+    return slices
 
-    total, timed, speed = size.new_tokens, size.timed, Speed({}, {})
-    starts = {"first": num_streams, "middle": (total - timed) // 2, "last": total - timed}
-    began_all = time.perf_counter()
-    for part, start in starts.items():
-        before, began = write_until(start), time.perf_counter()
-        speed.tokens_per_s[part] = (write_until(start + timed) - before) / (time.perf_counter() - began)
-        speed.peak_mb[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    speed.tokens_per_s["all"], speed.peak_mb["all"] = total / (time.perf_counter() - began_all), speed.peak_mb["last"]
-    return speed
+
+def answers_mb(streams: Sequence[Completion]) -> float:
+    """Memory of the answers, which are returned at the end: a number, and its address in two lists, for each token."""
+    lists = sum(2 * sys.getsizeof(stream.ids) for stream in streams)
+    return (lists + sum(sys.getsizeof(token) for stream in streams for token in stream.ids)) / 2**20
 
 
 # ---------------------------------------------------------------- the figure
