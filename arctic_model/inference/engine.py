@@ -21,8 +21,10 @@ from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.language_model import LanguageModel, added_mask, no_mask
 from arctic_model.inference.sampling import GenerationError
 
-READ_IDS = 256
-"""Once a pass reads this many ids of prompts, no other prompt joins it: 256 rows take the time of their arithmetic."""
+READ_IDS, READ_IDS_AT_ONCE = 256, 1024
+"""Once a pass reads this many ids of prompts, no other prompt joins it. 256 rows take the time of their arithmetic, and
+growing answers wait for no more. Where nobody waits, 1,024 are read in less time than four times 256: weights in
+bfloat16 are widened once for them."""
 
 
 @dataclass(eq=False)
@@ -150,17 +152,17 @@ class Engine:
         """
         completions = [self.add(request) for request in requests]
         while any(completion.finish is None for completion in completions):
-            self._start_waiting()
+            self._start_waiting(READ_IDS_AT_ONCE)
             while len(self._running) > self._num_growing:
                 self._read()
-                self._start_waiting()
+                self._start_waiting(READ_IDS_AT_ONCE)
             if self._num_growing:
                 self._grow()
         return completions
 
-    def _start_waiting(self) -> None:
-        """Give requests slots, as long as this step's pass has room for more prompts."""
-        room = READ_IDS - sum(piece.part.num_ids for piece in self._pieces())
+    def _start_waiting(self, read_ids: int = READ_IDS) -> None:
+        """Give requests slots, as long as this step's pass has room for more prompts below `read_ids`."""
+        room = read_ids - sum(piece.part.num_ids for piece in self._pieces())
         while self._waiting and len(self._running) < self._max_batch and room > 0 and not self._waits_for_beginning():
             self._running.append(self._start(self._waiting.popleft()))
             room -= self._pieces()[-1].part.num_ids

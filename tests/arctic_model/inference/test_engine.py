@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
 from arctic_model.inference.cache.prefix_cache import BLOCK
@@ -130,6 +132,26 @@ def test_a_long_prompt_holds_up_others_by_a_block_at_a_time(model: ArcticModel) 
         engine.step()
         grown.append(len(short.ids))
     assert grown == list(range(grown[0], grown[0] + 4))
+
+
+def test_a_pass_reads_more_prompts_where_no_answer_waits(model: ArcticModel) -> None:
+    sizes: list[int] = []
+
+    class Watched(ArcticDecoder):
+        def logits(self, ids: Tensor, *others: Any) -> Tensor:
+            sizes.append(ids.numel())
+            return super().logits(ids, *others)
+
+    requests = [Request([number] * (BLOCK + 1), 1) for number in range(1, 11)]
+    Engine(Watched(model), max_batch=10).run(requests)
+    # Each prompt has one more id than a block.
+    assert sizes == [8 * BLOCK, 8 + 2 * BLOCK, 2]
+    sizes.clear()
+    engine = Engine(Watched(model), max_batch=10)
+    for request in requests:
+        engine.add(request)
+    engine.step()
+    assert sizes == [2 * BLOCK]
 
 
 def test_a_cancelled_request_frees_its_slot_wherever_it_is(model: ArcticModel) -> None:
