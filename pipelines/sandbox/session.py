@@ -14,6 +14,7 @@ from pipelines.sandbox.confinement import numpy_package
 from pipelines.sandbox.confinement.limits import Limits
 from pipelines.sandbox.confinement.lockdown import Ceiling, Isolation
 from pipelines.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
+from pipelines.sandbox.values import Plain, pack
 
 UNSAFE = "i accept unsafe execution"
 START = Path(__file__).parent / "process" / "start.py"
@@ -46,16 +47,19 @@ class Zygote:
         unsafe: UNSAFE to run programs if a protection is missing.
         ceiling: maximum of the machine's protections to use.
         numpy: whether programs may import numpy.
+        compiled: files of programs of the caller's own, compiled once for all sessions.
 
     Raises:
         ValueError: `unsafe` is neither empty nor UNSAFE.
     """
 
-    def __init__(self, unsafe: str = "", ceiling: Ceiling = ALL, numpy: bool = False) -> None:
+    def __init__(
+        self, unsafe: str = "", ceiling: Ceiling = ALL, numpy: bool = False, compiled: Sequence[Path] = ()
+    ) -> None:
         if unsafe not in ("", UNSAFE):
             raise ValueError(f'unsafe={unsafe!r}: write "{UNSAFE}" to run without isolation, or leave it out.')
         self._unsafe = unsafe == UNSAFE
-        self._ceiling, self._numpy = ceiling, numpy
+        self._ceiling, self._numpy, self._compiled = ceiling, numpy, compiled
         self._process: subprocess.Popen[bytes] | None = None
         self.isolation: Isolation | None = None
 
@@ -71,7 +75,7 @@ class Zygote:
             raise SandboxUnavailableError(
                 f"Code of a model runs on Linux only, isolated or not; this is {sys.platform}."
             )
-        command = (*COMMAND, json.dumps(asdict(self._ceiling)), str(numpy or ""))
+        command = (*COMMAND, json.dumps(asdict(self._ceiling)), str(numpy or ""), *map(str, self._compiled))
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -145,10 +149,14 @@ class Session:
         if answer.outcome != RETURNED:
             raise SandboxUnavailableError(f"A program's process could not lock itself: {answer.error}.")
 
-    def ask(self, request: dict[str, Any], cpu_s: float) -> Answer:
-        """The answer to `request` with a budget of `cpu_s` CPU seconds. Any but RETURNED is the last."""
+    def ask(self, request: dict[str, Plain], cpu_s: float) -> Answer:
+        """The answer to `request` with a budget of `cpu_s` CPU seconds. Any but RETURNED is the last.
+
+        Raises PlainError if the request is not plain.
+        """
+        packed = pack(request)
         with _explained():
-            send_headed(self._requests, {"cpu_s": cpu_s}, json.dumps(request).encode())
+            send_headed(self._requests, {"cpu_s": cpu_s}, packed)
             answer = self._receive()
         return _parsed(answer) if answer.outcome == RETURNED else answer
 

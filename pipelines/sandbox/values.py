@@ -1,5 +1,7 @@
-"""Plain values as JSON, with a tag for types that JSON lacks."""
+"""Plain values between the processes of the sandbox: to a program as they are, and back from it, whom nobody trusts, as
+JSON with a tag for types that JSON lacks."""
 
+import marshal
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,10 @@ DIGITS_PER_ELEMENT = 16
 JSON_INT_BITS = 1024
 """Longer integers travel as hexadecimal digits: decimal ones cost the square of their number, and Python refuses them
 beyond 4,300."""
+MARSHAL_VERSION = 2
+"""The last that repeats a value for each of its places, so that none is shared between two arguments."""
+SAME_IN_JSON = frozenset({type(None), bool, str, float})
+SAME_OUT_OF_JSON = SAME_IN_JSON | {int}
 
 
 class PlainError(ArcticError, ValueError):
@@ -27,6 +33,18 @@ class PlainError(ArcticError, ValueError):
 
 class TooLargeError(PlainError):
     """A value that costs its reader too much."""
+
+
+def pack(value: Plain) -> bytes:
+    """`value` for a process that trusts this one: many times as fast as JSON. `marshal.loads` is the way back.
+
+    Raises:
+        PlainError: some part is of another type, or nested too deeply.
+    """
+    try:
+        return marshal.dumps(value, MARSHAL_VERSION)
+    except ValueError as error:
+        raise PlainError(f"not plain: {error}") from None
 
 
 def encode(value: object) -> Plain:
@@ -62,12 +80,20 @@ def _encode(value: object) -> Plain:
     if value is None or kind in (bool, str, float):
         return value
     if kind is list:
-        return [_encode(item) for item in value]  # type: ignore[attr-defined]
+        return value if _is_json(value) else [_encode(item) for item in value]  # type: ignore[arg-type, attr-defined]
     if kind is int:
         return value if value.bit_length() <= JSON_INT_BITS else {"int": hex(value)}  # type: ignore[attr-defined, arg-type]
     if kind not in ENCODERS:
         raise PlainError(f"a value of type {kind.__name__}, which is not plain")
     return {kind.__name__: ENCODERS[kind](value)}
+
+
+def _is_json(items: list[object]) -> bool:
+    """Whether JSON keeps `items` as they are, as far as their types show at once."""
+    kinds = set(map(type, items))
+    if int in kinds and kinds <= {int, bool}:
+        return max(map(int.bit_length, items)) <= JSON_INT_BITS  # type: ignore[arg-type]
+    return kinds <= SAME_IN_JSON
 
 
 def _keys(values: Any) -> list[Plain]:
@@ -111,6 +137,8 @@ class _Decoder:
 
     def _items(self, content: Plain) -> list[Plain]:
         self._spend(len(content))
+        if SAME_OUT_OF_JSON.issuperset(map(type, content)):
+            return list(content)
         return [self.value(item) for item in content]
 
     def _keys(self, content: Plain) -> list[Plain]:

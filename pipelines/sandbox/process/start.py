@@ -1,6 +1,7 @@
-"""Starts the zygote: `python -P -s -S start.py CEILING NUMPY`, standard library only.
+"""Starts the zygote: `python -P -s -S start.py CEILING NUMPY PROGRAM...`, standard library only.
 
-CEILING is the JSON of a `Ceiling`, NUMPY the folder with the numpy that programs may import, or empty.
+CEILING is the JSON of a `Ceiling`, NUMPY the folder with the numpy that programs may import, or empty; each
+PROGRAM the file of one of the caller's own, compiled once for all sessions.
 
 The packages above this one import torch and more. Stubs of them let the sandbox's modules be imported here by their
 usual names, and nothing else; `arctic_errors` is loaded from its file, because its folder holds all packages.
@@ -25,4 +26,4 @@ if __name__ == "__main__":
     from pipelines.sandbox.confinement.lockdown import Ceiling
     from pipelines.sandbox.process.zygote import serve
 
-    serve(Ceiling(**json.loads(sys.argv[1])), sys.argv[2])
+    serve(Ceiling(**json.loads(sys.argv[1])), sys.argv[2], sys.argv[3:])

@@ -10,12 +10,14 @@ import importlib
 import json
 import os
 import select
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pipelines.sandbox.confinement import landlock, lockdown, numpy_package
 from pipelines.sandbox.process import monitor
 from pipelines.sandbox.protocol import send
+from pipelines.sandbox.python import driver
 
 NO_RULES = -1
 PRELOADED = """
@@ -27,11 +29,13 @@ PRELOADED = """
 """Any other module of the standard library can be imported too, and takes its time."""
 
 
-def serve(ceiling: lockdown.Ceiling, numpy: str) -> None:
+def serve(ceiling: lockdown.Ceiling, numpy: str, compiled: Sequence[str]) -> None:
     """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails.
 
-    `numpy`: folder with the numpy that programs may import, "" for none.
+    `numpy`: folder with the numpy that programs may import, "" for none; `compiled`: files of
+    programs of the caller's own.
     """
+    driver.compile_once(compiled)
     for name in PRELOADED:
         importlib.import_module(name)
     readable = lockdown.readable_library()

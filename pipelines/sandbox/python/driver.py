@@ -5,15 +5,28 @@ that.
 """
 
 import json
+import marshal
 import random
 import sys
-from types import ModuleType
+from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
+from types import CodeType, ModuleType
 from typing import Any
 
 from pipelines.sandbox.protocol import receive, send
-from pipelines.sandbox.values import PlainError, decode, encode
+from pipelines.sandbox.values import PlainError, encode
 
 PROGRAM = "program"
+_compiled: dict[str, CodeType] = {}
+"""By source text."""
+
+
+def compile_once(files: Iterable[str]) -> None:
+    """Keeps the code of programs that many sessions will execute, for this process and those that it forks."""
+    for file in files:
+        loader = SourceFileLoader(PROGRAM, file)
+        if code := loader.get_code(PROGRAM):
+            _compiled[loader.get_data(file).decode()] = code.replace(co_filename=PROGRAM)
 
 
 def serve(requests: int, replies: int) -> None:
@@ -22,16 +35,17 @@ def serve(requests: int, replies: int) -> None:
     sys.argv = [PROGRAM]
     module = sys.modules[PROGRAM] = ModuleType(PROGRAM)
     while True:
-        reply = _answer(module, json.loads(receive(requests)))
+        reply = _answer(module, marshal.loads(receive(requests)))
         send(replies, json.dumps(reply).encode())
 
 
 def _answer(module: ModuleType, request: dict[str, Any]) -> dict[str, Any]:
     try:
         if "program" in request:
-            exec(compile(request["program"], PROGRAM, "exec"), module.__dict__)
+            source = request["program"]
+            exec(_compiled.get(source) or compile(source, PROGRAM, "exec"), module.__dict__)
             return {"value": None}
-        result = module.__dict__[request["entry_point"]](*decode(request["arguments"]))
+        result = module.__dict__[request["entry_point"]](*request["arguments"])
     except BaseException as error:
         return {"raised": _describe(error)}
     try:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.sandbox.confinement.limits import Limits
 from pipelines.sandbox.confinement.lockdown import Ceiling
 from pipelines.sandbox.protocol import RETURNED, UNUSABLE
 from pipelines.sandbox.session import ALL, Answer, Session, Zygote
-from pipelines.sandbox.values import Plain, PlainError, decode, encode
+from pipelines.sandbox.values import Plain, PlainError, decode
 
 RAISED, NOT_RUN = "raised", "not run"
 """Outcomes of a call, besides those that its monitor sees (`protocol`)."""
@@ -72,16 +73,23 @@ class PythonSandbox:
         ceiling: maximum of the machine's protections to use, to test the safety of other machines.
         numpy: whether programs may import this interpreter's numpy. It has one thread, and `numpy.random` is seeded
             with 0.
+        compiled: files of programs that are run again and again, such as a judge's own half; their texts as `program`
+            are not compiled each time.
 
     Raises:
         SandboxUnavailableError: this machine cannot isolate, or there is no numpy; the message names what is missing.
     """
 
     def __init__(
-        self, limits: Limits | None = None, unsafe: str = "", ceiling: Ceiling = ALL, numpy: bool = False
+        self,
+        limits: Limits | None = None,
+        unsafe: str = "",
+        ceiling: Ceiling = ALL,
+        numpy: bool = False,
+        compiled: Sequence[Path] = (),
     ) -> None:
         self._limits = limits or Limits()
-        self._zygote = Zygote(unsafe, ceiling, numpy)
+        self._zygote = Zygote(unsafe, ceiling, numpy, compiled)
 
     @property
     def has_own_root(self) -> bool:
@@ -140,7 +148,7 @@ class Running:
         """The reply to one call, or NOT_RUN if the program has ended."""
         if self._ended:
             return CallReply(NOT_RUN)
-        return self._ask({"entry_point": entry_point, "arguments": encode(list(arguments))}, cpu_s)
+        return self._ask({"entry_point": entry_point, "arguments": list(arguments)}, cpu_s)
 
     def _ask(self, request: dict[str, Plain], cpu_s: float) -> CallReply:
         answer = self._session.ask(request, cpu_s)

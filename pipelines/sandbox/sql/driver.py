@@ -1,6 +1,7 @@
 """The process that runs one query: SQLite may read one database, and call the functions that questions need."""
 
 import json
+import marshal
 import sqlite3
 from contextlib import suppress
 from typing import Any
@@ -33,7 +34,7 @@ randomblob, zeroblob, random, load_extension and all functions that a build of S
 
 def serve(requests: int, replies: int) -> None:
     """Answers one request: {"script" or "path", "query", "max_rows", "text_errors"}."""
-    request = json.loads(receive(requests))
+    request = marshal.loads(receive(requests))
     try:
         connection = _connect(request)
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:

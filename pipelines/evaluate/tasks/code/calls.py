@@ -13,7 +13,8 @@ from pipelines.sandbox import CallReply, Plain, PythonSandbox
 from pipelines.sandbox.protocol import RETURNED
 from pipelines.sandbox.python.sandbox import Running
 
-PROGRAM = Path(code_program.__file__).read_text(encoding="utf-8")
+PROGRAM_FILE = Path(code_program.__file__)
+PROGRAM = PROGRAM_FILE.read_text(encoding="utf-8")
 LOAD_CPU_S = 5.0
 """For the body of a program."""
 MAX_ERROR_CHARACTERS = 300
@@ -67,16 +68,12 @@ def loaded(sandbox: PythonSandbox, problem: Problem, program: str) -> Iterator[L
 
 def read_claims(claims: Plain) -> tuple[list[Result], str]:
     """Results and fault of a reply, which may be forged."""
-    results: list[Result] = []
-    for claim in claims if isinstance(claims, list) else ():
-        match claim:
-            case ["", str(text), True, float(cpu_s)]:
-                results.append(Result(Digest(text), cpu_s))
-            case ["", value, False, float(cpu_s)]:
-                results.append(Result(value, cpu_s))
-            case [str(error), _, _, _] if error:
-                return results, f"raised, {_printable(error)}"
-    return results, "" if results else "no result"
+    match claims:
+        case [str(error), list(values), dict(digests), list(seconds)] if {float}.issuperset(map(type, seconds)):
+            shown = [Digest(digests[n]) if n in digests else value for n, value in enumerate(values)]
+            results = list(map(Result, shown, seconds))
+            return results, f"raised, {_printable(error)}" if error else "" if results else "no result"
+    return [], "no result"
 
 
 def _printable(text: str) -> str:

@@ -14,14 +14,15 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from pipelines.evaluate.tasks.code import extraction as code_extraction
-from pipelines.evaluate.tasks.code.calls import loaded
+from pipelines.evaluate.tasks.code.calls import PROGRAM_FILE, loaded
 from pipelines.evaluate.tasks.code.problems import Problem
 from pipelines.evaluate.tasks.code.references import Kind, Reference, References
-from pipelines.evaluate.tasks.code.values import is_right
+from pipelines.evaluate.tasks.code.values import first_wrong
 from pipelines.sandbox import Limits, PythonSandbox, budget_s
 from pipelines.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine_memory_bytes
 
-EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
+EXTRACTION_FILE = Path(code_extraction.__file__)
+EXTRACTION = EXTRACTION_FILE.read_text(encoding="utf-8")
 EXTRACTION_CPU_S = 30.0
 LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
 """EvalPlus's memory, if the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
@@ -88,12 +89,13 @@ class Checker:
                 return f"program: {running.fault}"
             while n < len(reference.inputs):
                 part = slice(n, ends[n])
-                outcome = running.call(reference.inputs[part], min(left_s, *map(budget_s, reference.cpu_s[part])))
+                inputs = reference.inputs[part]
+                outcome = running.call(inputs, min(left_s, budget_s(min(reference.cpu_s[part]))))
                 left_s -= outcome.cpu_s
-                for result in outcome.results:
-                    if not is_right(problem, reference.inputs[n], reference.values[n], result.value):
-                        return f"{kind} input {n + 1}: wrong result"
-                    n += 1
+                results = [result.value for result in outcome.results]
+                if (wrong := first_wrong(problem, inputs, reference.values[part], results)) is not None:
+                    return f"{kind} input {n + wrong + 1}: wrong result"
+                n += len(results)
                 if outcome.fault:
                     return f"{kind} input {n + 1}: {outcome.fault}" if outcome.is_certain else None
         return ""
@@ -127,7 +129,8 @@ def side_by_side(
 
     with ExitStack() as stack:
         for _ in range(count if works else 0):
-            free.put(stack.enter_context(PythonSandbox(limits, unsafe, numpy=numpy)))
+            sandbox = PythonSandbox(limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE))
+            free.put(stack.enter_context(sandbox))
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, works))
 

@@ -27,26 +27,34 @@ def load(source: str) -> None:
     exec(compile(source, "solution", "exec"), _solution.__dict__)
 
 
-def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[list[Any]]:
-    """For each input, in order: "" or the exception, the part of the result to compare, whether that is a `digest`, and
-    CPU seconds. Ends early after an exception, and if results together grow too long for one reply.
+def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[Any]:
+    """The exception that ended it early, or ""; the part of each result to compare, in the order of `inputs`; the
+    `digest` instead of it, by position, if that is too long; and CPU seconds of each. Also ends early if results
+    together grow too long for one reply.
 
     The compared part is the "value", a "number" that may be close, a "root" of any type of number, the "elements" if
     any order is right, or the "presence" of any answer, if solutions may answer yes by a truth value or by something
     that is not None. Only a "value" may travel as its digest.
     """
-    replies, length = [], 0
+    values: list[Any] = []
+    digests: dict[int, str] = {}
+    seconds: list[float] = []
+    error, length = "", 0
     for arguments in inputs:
         began_s = time.process_time()
         try:
-            (value, is_digest), error = _seen(view, _solution.__dict__[entry_point](*arguments)), ""
+            value, short = _seen(view, _solution.__dict__[entry_point](*arguments))
         except BaseException as raised:
-            value, is_digest, error = None, False, f"{type(raised).__name__}: {raised}"
-        replies.append([error, value, is_digest, time.process_time() - began_s])
-        length += _length(value) if type(value) in (str, list, tuple) else 1
-        if error or length > MAX_LENGTH:
+            error = f"{type(raised).__name__}: {raised}"
             break
-    return replies
+        seconds.append(time.process_time() - began_s)
+        if short is not None:
+            digests[len(values)] = short
+        values.append(value)
+        length += _length(value) if type(value) in (str, list, tuple) else 1
+        if length > MAX_LENGTH:
+            break
+    return [error, values, digests, seconds]
 
 
 def digest(result: Any) -> str | None:
@@ -81,14 +89,14 @@ def _exact(part: Any) -> Any:
     return int(part) if part == part // 1 else part
 
 
-def _seen(view: str, result: Any) -> tuple[Any, bool]:
-    """The part of a result to compare, and whether that is its digest. Long results are replaced by it: one of Mbpp/255
+def _seen(view: str, result: Any) -> tuple[Any, str | None]:
+    """The part of a result to compare, or nothing and its digest. Long results are replaced by it: one of Mbpp/255
     has 1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
     if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
         short = None if {float} == set(map(type, result)) else digest(result)
         if short is not None:
-            return short, True
-    return VIEWS[view](result), False
+            return None, short
+    return VIEWS[view](result), None
 
 
 def _length(result: str | list[Any] | tuple[Any, ...]) -> int:

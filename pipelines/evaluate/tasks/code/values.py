@@ -5,7 +5,8 @@ answer open.
 """
 
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,18 +55,40 @@ def view(problem: Problem) -> str:
     return "number" if special == "value" and problem.tolerance else special
 
 
+def first_wrong(
+    problem: Problem,
+    arguments: Sequence[Arguments],
+    expected: Sequence[Plain | Digest],
+    results: Sequence[Plain | Digest],
+) -> int | None:
+    """Index of the first of `results` that is not right (`is_right`), None if all are. There may be fewer results than
+    calls."""
+    try:
+        equal = list(map(operator.eq, results, expected)) if _rule(problem) is _equal else [False] * len(results)
+    except RecursionError:
+        equal = [False] * len(results)
+    for n, is_equal in enumerate(equal):
+        if not is_equal and not is_right(problem, arguments[n], expected[n], results[n]):
+            return n
+    return None
+
+
 def is_right(problem: Problem, arguments: Arguments, expected: Plain | Digest, result: Plain | Digest) -> bool:
     """Whether `result` answers `problem` called with `arguments`, if its canonical solution returned `expected`.
 
     A value that cannot be compared is wrong.
     """
     try:
-        if _name(problem) == FIND_ZERO:
-            return _is_root(problem, arguments, result)
-        rule = SPECIAL.get(_name(problem), _equal)
+        rule = _rule(problem)
+        if rule is _is_root:
+            return _is_root(problem, arguments, expected, result)
         return rule(problem, arguments, expected, result) or _is_close(problem, expected, result)
     except (TypeError, ValueError, ArithmeticError, RecursionError):
         return False
+
+
+def _rule(problem: Problem) -> "Rule":
+    return SPECIAL.get(_name(problem), _equal)
 
 
 def _name(problem: Problem) -> tuple[str, str]:
@@ -104,7 +127,7 @@ def _is_float(value: Plain) -> bool:
     return isinstance(value, float)
 
 
-def _is_root(problem: Problem, arguments: Arguments, result: Plain) -> bool:
+def _is_root(problem: Problem, arguments: Arguments, _expected: Plain, result: Plain) -> bool:
     """Any root of the polynomial will do."""
     (coefficients,) = arguments
     value = sum(factor * math.pow(result, power) for power, factor in enumerate(coefficients))
@@ -140,11 +163,13 @@ def _digit_distance(_problem: Problem, arguments: Arguments, expected: Plain, re
 
 
 _VIEWS: Mapping[str, str] = dict.fromkeys(YES_OR_NO, "presence")
-SPECIAL: Mapping[tuple[str, str], Callable[[Problem, Arguments, Plain, Plain], bool]] = {
+Rule = Callable[[Problem, Arguments, Plain, Plain], bool]
+SPECIAL: Mapping[tuple[str, str], Rule] = {
+    FIND_ZERO: _is_root,
     ("Mbpp", "are_equivalent"): _anything,
     ("Mbpp", "sum_div"): _equal_or_zero,
     ("Mbpp", "surface_Area"): _surface,
     ("Mbpp", "digit_distance_nums"): _digit_distance,
     **{("Mbpp", name): _same_elements for name in ANY_ORDER},
 }
-"""Problems with a special rule besides closeness, by benchmark and entry point."""
+"""Problems with a special rule besides closeness (instead of it for a root), by benchmark and entry point."""
