@@ -7,6 +7,7 @@ chroot, which it cannot leave again: it has no capability, no descriptor of a fo
 
 import os
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 
 from pipelines.sandbox.confinement import kernel
@@ -49,7 +50,7 @@ def prepare(owner: tuple[int, int], readable: Collection[Path], hidden: Collecti
         covers = [f"{LIBRARY}{path}" for path in hidden if Path(f"{LIBRARY}{path}").is_dir()]
         for cover in covers:
             kernel.mount("sandbox", cover, "tmpfs", EMPTY)
-        add(LIBRARY, [path for path in readable if not set(hidden).isdisjoint(path.resolve().parents)])
+        add(LIBRARY, [path for path in readable if not set(hidden).isdisjoint(_resolved(path).parents)])
         for empty in (*covers, MOUNT_POINT):
             kernel.mount("sandbox", empty, "", MS_REMOUNT | MS_RDONLY | EMPTY)
     except (OSError, AttributeError):
@@ -70,11 +71,13 @@ def add(tree: str, paths: Iterable[Path]) -> None:
 
     Raises OSError if a mount is not allowed.
     """
-    targets = {target for path in paths if (target := _link(tree, path)) is not None}
-    # Short paths first: mounting a folder includes everything below it.
+    # Short paths first: mounting a folder includes everything below it, but not what links there point to.
     mounted: set[Path] = set()
-    for target in sorted(targets, key=lambda path: (len(path.parts), path)):
-        if mounted.isdisjoint((target, *target.parents)):
+    for path in sorted(paths, key=lambda path: (len(path.parts), path)):
+        if path.parent in mounted and not path.is_symlink():
+            continue
+        target = _link(tree, path)
+        if target is not None and mounted.isdisjoint((target, *target.parents)):
             _mount_onto(tree, target)
             mounted.add(target)
 
@@ -87,6 +90,16 @@ def _mount_onto(tree: str, target: Path) -> None:
         mount_point.parent.mkdir(parents=True, exist_ok=True)
         mount_point.touch()
     kernel.mount(str(target), str(mount_point), "", MS_BIND | MS_REC)
+
+
+def _resolved(path: Path) -> Path:
+    """`path.resolve()`, with each folder of many paths looked up once."""
+    return path.resolve() if path.is_symlink() else _resolved_folder(path.parent) / path.name
+
+
+@cache
+def _resolved_folder(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _link(tree: str, path: Path) -> Path | None:

@@ -48,7 +48,6 @@ def serve(ceiling: lockdown.Ceiling, numpy: str, compiled: Sequence[str]) -> Non
     library = landlock.ruleset(readable, abi) if abi else NO_RULES
     send(1, json.dumps(asdict(isolation)).encode())
     lockdown.prepare_lock(isolation)
-    gc.collect()
     gc.freeze()
     while _session_begins():
         pid = os.fork()

@@ -74,7 +74,7 @@ def test_unknown_name_is_told_with_all_that_there_are(name: str) -> None:
 
 
 def test_protocols_differ_where_a_chat_template_changes_what_is_asked() -> None:
-    base = ("humaneval_plus-base", "mbpp_plus-bigcode", "spider-base", "spider-base-3_shot", "ifeval-base")
+    base = ("humaneval_plus-base", "mbpp_plus-bigcode", "spider-base", "spider-base-3_shot-plug_value", "ifeval-base")
     protocols: Any = named("smoke", "spider-3_shot", *base).params()["tasks"]
     reported = {name for name, ways in protocols.items() if ways["chat"] != ways["base"]}
     assert reported == {"humaneval_plus", "mbpp_plus", "spider", "ifeval", "spider-3_shot"}

@@ -1,5 +1,5 @@
 """Whether two queries are equivalent, by the rules of Spider's test-suite evaluator (Zhong et al. 2020, arXiv
-2010.02840; taoyds/test-suite-sql-eval, `--etype exec` with its defaults), on one database.
+2010.02840; taoyds/test-suite-sql-eval, `--etype exec` with its defaults, or with `--plug_value`), on one database.
 
 A query is prepared as the evaluator does it (`prepared`), and two results are the same if some order of columns makes
 them the same bag of rows, or the same list of rows if the gold query sorts (`same_result`). Two differences are
@@ -9,14 +9,18 @@ and 10 equals 10.0 in every row (the evaluator's quick rejection sorts the two d
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
 
 from pipelines.sandbox import Row
 
 _LEXEMES = re.compile(
-    r"""--[^\n]* | /\*.*?\*/ | '(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | \w+ | .""",
+    r"""--[^\n]* | /\*.*?\*/ | '(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | \d+\.\d+ | \w+ | .""",
     re.DOTALL | re.VERBOSE,
 )
+_VALUE = re.compile(r"""'.*' | ".*" | \d+(?:\.\d+)?""", re.DOTALL | re.VERBOSE)
+MAX_PLUGGED = 1_000
+"""Ways to plug values into one query; the evaluator has no limit, and a query of many values would never end."""
 _CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
 _SPACED_COMPARISONS = {"> =": ">=", "< =": "<=", "! =": "!="}
 
@@ -41,6 +45,18 @@ def with_values(query: str) -> str:
     """`query` with the placeholder that models without values write for a value replaced by 1, as the evaluator reads
     it."""
     return query.replace(" value ", " 1 ")
+
+
+def plugged(query: str, gold: str) -> Iterator[str]:
+    """`query` with every choice of gold's values (quoted texts and unsigned numbers) in the places of its own, as the
+    evaluator does it with `--plug_value` for models that do not predict values; the first MAX_PLUGGED of them."""
+    lexemes = _LEXEMES.findall(query)
+    places = [n for n, lexeme in enumerate(lexemes) if _VALUE.fullmatch(lexeme)]
+    values = dict.fromkeys(lexeme for lexeme in _LEXEMES.findall(gold) if _VALUE.fullmatch(lexeme))
+    for choice in islice(product(values, repeat=len(places)), MAX_PLUGGED):
+        for place, value in zip(places, choice, strict=True):
+            lexemes[place] = value
+        yield "".join(lexemes)
 
 
 def is_ordered(gold: str) -> bool:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, cast
@@ -27,7 +28,7 @@ from pipelines.evaluate.task import (
     form_of,
     way_of,
 )
-from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
+from pipelines.evaluate.tasks.spider.execution import is_ordered, plugged, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider.hardness import hardness
 from pipelines.evaluate.tasks.spider.prompt import example_prompt, extract_query, question_prompt
 from pipelines.evaluate.tasks.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
@@ -40,6 +41,7 @@ MAX_NEW_TOKENS = 256
 """DAIL-SQL's 200 with room for a fence; the longest gold query has 422 characters."""
 CPU_S = 10.0
 """CPU seconds of a query. Gold queries take up to 0.07 s; the official limit of 60 s cannot stop a query."""
+NUM_SHOTS = 3
 MAX_ROWS = 100_000
 """Gold queries give up to 20,662 rows."""
 
@@ -57,7 +59,8 @@ class Question:
 class Spider:
     """All 1,034 questions of the development set. `unsafe`: see `pipelines.sandbox`; `chat`: whether the model
     is asked in its chat template; `shots`: solved questions about other databases before each one; `num_sandboxes`:
-    queries that run side by side, None for one for each processor that this process may use.
+    queries that run side by side, None for one for each processor that this process may use; `plugs_values`: whether a
+    query is also right if it is with values of the gold query (`plugged`).
 
     The gold queries of 57 of them return no row from the databases of the release, so that any query without rows
     answers them: that is the chance of the task. Copies that were built again from their schemas may have more.
@@ -73,15 +76,17 @@ class Spider:
     runs: Literal["", "python", "sql"] = "sql"
     packages: tuple[str, ...] = ()
     num_sandboxes: int | None = None
+    plugs_values: bool = False
     gold_replies: dict[tuple[Path, str], Reply] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def protocol(self) -> str:
         examples = " with examples of other databases in DAIL-SQL's organization" if self.shots else ""
+        values = ", gold values plugged into the query (--plug_value)" if self.plugs_values else ""
         return (
             f"{self.shots}-shot{examples}, greedy, DAIL-SQL code representation with rule, schema from tables.json, "
             f"{way_of(self.chat)}; "
-            f"execution accuracy of the test-suite evaluator without DISTINCT; SQLite {sqlite3.sqlite_version}"
+            f"execution accuracy of the test-suite evaluator without DISTINCT{values}; SQLite {sqlite3.sqlite_version}"
         )
 
     def items(self) -> list[Item]:
@@ -144,7 +149,16 @@ class Spider:
     def _reason(self, sandbox: SqlSandbox, question: Question, query: str, gold: Reply) -> str:
         if not query:
             return NO_QUERY
-        reply = sandbox.run_file(self._database(question), prepared(with_values(query)))
+        written = with_values(query)
+        reason = outcome = self._outcome(sandbox, question, written, gold)
+        for other in plugged(written, question.query) if self.plugs_values else ():
+            if outcome in (CORRECT, TIMEOUT):
+                break
+            outcome = self._outcome(sandbox, question, other, gold)
+        return CORRECT if outcome == CORRECT else reason
+
+    def _outcome(self, sandbox: SqlSandbox, question: Question, query: str, gold: Reply) -> str:
+        reply = sandbox.run_file(self._database(question), prepared(query))
         return _compared(gold, reply, ordered=is_ordered(question.query))
 
     def _database(self, question: Question) -> Path:
@@ -188,17 +202,15 @@ def _compared(gold: Reply, reply: Reply, *, ordered: bool) -> str:
     return CORRECT if same_result(gold.rows, reply.rows, ordered=ordered) else WRONG_ROWS
 
 
-def _task(name: str, asks_chat: bool, shots: int, options: TaskOptions) -> Spider:
-    return Spider(options.root, options.unsafe, options.chat and asks_chat, shots, name)
+def _task(name: str, asks_chat: bool, shots: int, plugs_values: bool, options: TaskOptions) -> Spider:
+    chat = options.chat and asks_chat
+    return Spider(options.root, options.unsafe, chat, shots, name, plugs_values=plugs_values)
 
 
 TASKS: Mapping[str, Factory] = {
-    name: partial(_task, name, asks_chat, shots)
-    for name, asks_chat, shots in (
-        ("spider", True, 0),
-        ("spider-base", False, 0),
-        ("spider-3_shot", True, 3),
-        ("spider-base-3_shot", False, 3),
+    f"spider{base}{shown}{plugs}": partial(
+        _task, f"spider{base}{shown}{plugs}", not base, NUM_SHOTS if shown else 0, bool(plugs)
     )
+    for plugs, shown, base in product(("", "-plug_value"), ("", f"-{NUM_SHOTS}_shot"), ("", "-base"))
 }
-"""With "-base" it is asked without the chat template in any case."""
+"""With "-base" it is asked without the chat template in any case; with "-plug_value" values are not judged."""

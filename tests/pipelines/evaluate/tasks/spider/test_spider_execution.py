@@ -2,13 +2,20 @@
 force, all orders of columns tried, with sqlparse for the tokens that it removes from a query."""
 
 from collections import Counter
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
+from pipelines.evaluate.tasks.spider.execution import (
+    MAX_PLUGGED,
+    is_ordered,
+    plugged,
+    prepared,
+    same_result,
+    with_values,
+)
 
 VALUES = st.sampled_from([0, 1, 1.0, 2.5, "a", "1", None, b"a"])
 
@@ -98,6 +105,36 @@ def test_what_the_evaluator_mends_in_a_query() -> None:
     assert prepared("SELECT year(curdate( ) ) - born FROM t") == "SELECT 2020- born FROM t"
     assert with_values("SELECT a FROM t WHERE b = value AND c > 2") == "SELECT a FROM t WHERE b = 1 AND c > 2"
     assert with_values("SELECT values FROM value_t") == "SELECT values FROM value_t"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a FROM t AS T1 WHERE T1.b = 7 AND c LIKE '%it''s%' LIMIT 1",
+        'SELECT count(*) FROM t2 WHERE d BETWEEN 1.5 AND 20 OR e = "x y"',
+        "SELECT a FROM t WHERE b IN (SELECT b FROM t1 WHERE c = 1)",
+        "SELECT a FROM t",
+    ],
+)
+def test_gold_values_are_plugged_into_a_query_in_every_way(query: str) -> None:
+    """The evaluator marks the values of both queries among sqlparse's tokens, and fills the product."""
+    sqlparse = pytest.importorskip("sqlparse")
+    literal = sqlparse.tokens.Literal
+    kinds = (literal.String.Single, literal.String.Symbol, literal.Number.Integer, literal.Number.Float)
+    tokens = list(sqlparse.parse(query)[0].flatten())
+    places = [n for n, token in enumerate(tokens) if token.ttype in kinds]
+    gold = "SELECT a FROM t3 WHERE b > 3 AND c = 'Bo' OR d = 2.5 AND e = 3"
+    expected = []
+    for values in product(["3", "'Bo'", "2.5"], repeat=len(places)):
+        chosen = dict(zip(places, values, strict=True))
+        expected.append("".join(chosen.get(n, token.value) for n, token in enumerate(tokens)))
+    assert list(plugged(query, gold)) == expected
+
+
+def test_plugging_ends_for_any_query() -> None:
+    many = "SELECT a FROM t WHERE b IN (" + ", ".join(map(str, range(5_000))) + ")"
+    assert len(list(plugged(many, "SELECT a FROM t WHERE b = 1 OR b = 2"))) == MAX_PLUGGED
+    assert list(plugged("SELECT a FROM t WHERE b = 1", "SELECT a FROM t")) == []
 
 
 @pytest.mark.parametrize(

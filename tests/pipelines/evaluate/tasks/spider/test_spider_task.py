@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,19 @@ def _official(sqlparse: Any, item: Item, text: str) -> bool:
     if "order by" in item.gold_text.lower():
         return any(moved == gold for moved in orders)
     return any(Counter(moved) == Counter(gold) for moved in orders)
+
+
+def test_values_of_the_gold_query_are_plugged_in_only_if_the_task_says_so(task: Spider) -> None:
+    gold = item("SELECT id FROM pet WHERE kind = 'cat' AND owner_id = 2")
+    texts = [
+        " id FROM pet WHERE kind = value AND owner_id = 7",
+        " id FROM pet WHERE kind = 2 AND owner_id = 'cat'",
+        " id FROM pet WHERE kind = 'hen' OR owner_id = 1",
+        " id FROM pets WHERE kind = 'hen'",
+    ]
+    plugging = replace(task, plugs_values=True)
+    items = [gold] * len(texts)
+    assert [verdict.reason for verdict in judge(task, items, texts)][:3] == ["wrong rows"] * 3
+    reasons = [verdict.reason for verdict in judge(plugging, items, texts)]
+    assert reasons == ["correct", "correct", "wrong rows", "error: no such table: pets"]
+    assert "--plug_value" in plugging.protocol and "--plug_value" not in task.protocol
