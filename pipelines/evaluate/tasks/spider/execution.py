@@ -51,11 +51,11 @@ def plugged(query: str, gold: str) -> Iterator[str]:
     """`query` with every choice of gold's values (quoted texts and unsigned numbers) in the places of its own, as the
     evaluator does it with `--plug_value` for models that do not predict values; the first MAX_PLUGGED of them."""
     lexemes = _LEXEMES.findall(query)
-    places = [n for n, lexeme in enumerate(lexemes) if _VALUE.fullmatch(lexeme)]
+    positions = [n for n, lexeme in enumerate(lexemes) if _VALUE.fullmatch(lexeme)]
     values = dict.fromkeys(lexeme for lexeme in _LEXEMES.findall(gold) if _VALUE.fullmatch(lexeme))
-    for choice in islice(product(values, repeat=len(places)), MAX_PLUGGED):
-        for place, value in zip(places, choice, strict=True):
-            lexemes[place] = value
+    for choice in islice(product(values, repeat=len(positions)), MAX_PLUGGED):
+        for position, value in zip(positions, choice, strict=True):
+            lexemes[position] = value
         yield "".join(lexemes)
 
 
