@@ -147,7 +147,7 @@ def write_log(folder: Path, names: list[str], reported: list[tuple[str, list[obj
     """The event log of a run with these stages and their points."""
     stages = [{"id": name, "name": name, "subject": "", "key": f"{number:012x}"} for number, name in enumerate(names)]
     planned = [{**stage, "action": "build", "reason": "never built", "inputs": {}, **NO_MODEL} for stage in stages]
-    identity = {"run_id": folder.name, "name": "growth", "recipe": {"run": {"name": "growth"}, "pins": {}}}
+    identity = {"run_id": folder.name, "name": "growth", "recipe": {"run": {"name": "growth"}, "fingerprints": {}}}
     events = [{"event": "run_started", **identity, "stages": planned, "provenance": {}}]
     events += [
         {"event": "stage_started", **stage, "stage": stage["id"], "attempt": 1, "params": {"seed": 1}}

@@ -12,16 +12,16 @@ from data_recipes.explain import explain
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError
 
-FORMAT = 2
+FORMAT = 3
 Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 
 
 @dataclass(frozen=True)
 class Lock:
-    """`run` is None for a single corpus. `fingerprints` are by corpus: digests that fix the content of its inputs, in
-    the file under `pins`; `tokenizer`: the same of the run's tokenizer, `weights` of its initial weights. `earlier`:
-    corpora that these are deduplicated against and that are not their own. `folders`: folders from which relative paths
-    start, by corpus, and under "" those of the run; they fix nothing."""
+    """`run` is None for a single corpus. `fingerprints` are by corpus: digests that fix the content of its inputs;
+    `tokenizer`: the same of the run's tokenizer, `weights` of its initial weights. `earlier`: corpora that these are
+    deduplicated against and that are not their own. `folders`: folders from which relative paths start, by corpus, and
+    under "" those of the run; they fix nothing."""
 
     run: RunRecipe | None
     corpora: Mapping[str, CorpusRecipe]
@@ -38,9 +38,9 @@ class Lock:
             "corpora": {name: corpus.as_params() for name, corpus in self.corpora.items()},
             "earlier": {name: corpus.as_params() for name, corpus in self.earlier.items()},
             "folders": dict(self.folders),
-            "pins": {name: dict(fingerprints) for name, fingerprints in self.fingerprints.items()},
+            "fingerprints": {name: dict(fingerprints) for name, fingerprints in self.fingerprints.items()},
             "tokenizer": dict(self.tokenizer),
-            **({"weights": dict(self.weights)} if self.weights else {}),
+            "weights": dict(self.weights),
         }
 
     def to_json(self) -> str:
@@ -58,7 +58,8 @@ class Lock:
                 )
             run = _recipe(RunRecipe, page["run"], path) if page["run"] else None
             corpora, earlier = (_corpora(page[field], path) for field in ("corpora", "earlier"))
-            return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"], page.get("weights", {}))
+            others = (page["folders"], earlier, page["tokenizer"], page["weights"])
+            return cls(run, corpora, page["fingerprints"], *others)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe again.") from None
 
@@ -75,8 +76,8 @@ class Lock:
             changed.append("weights")
         if changed:
             raise RecipeError(
-                f"{path}: pins.{changed[0]}: the inputs of {', '.join(changed)} are not the ones that were locked. "
-                "Bring the locked inputs back, or lock the recipe again."
+                f"{path}: fingerprints.{changed[0]}: the inputs of {', '.join(changed)} are not the ones that were "
+                "locked. Bring the locked inputs back, or lock the recipe again."
             )
 
 

@@ -1,7 +1,7 @@
 """The inputs of a source: one model per kind of input."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -330,7 +330,12 @@ class AnnotatedInput(InputSection):
 
 
 BUILT_IN: Sequence[type[InputSection]] = tuple(InputSection.__subclasses__())
-"""The sections of the kinds above."""
+"""The sections of the kinds above, in their order."""
+
+
+def names(section: type[InputSection]) -> tuple[str, ...]:
+    """The names by which a recipe calls a kind."""
+    return get_args(section.model_fields["kind"].annotation)
 
 
 def _kind(page: Any) -> str | None:
@@ -339,28 +344,18 @@ def _kind(page: Any) -> str | None:
     return OWN_CLASS if isinstance(kind, str) and ":" in kind else kind
 
 
-Input = Annotated[
-    Annotated[WarcInput, Tag("warc")]
-    | Annotated[CommonCrawlInput, Tag("common_crawl")]
-    | Annotated[TableInput, Tag("jsonl")]
-    | Annotated[TableInput, Tag("parquet")]
-    | Annotated[TextFilesInput, Tag("text_files")]
-    | Annotated[ChatInput, Tag("chat")]
-    | Annotated[PydocInput, Tag("pydoc")]
-    | Annotated[DistributionsInput, Tag("distributions")]
-    | Annotated[PythonSourcesInput, Tag("python_sources")]
-    | Annotated[RepositoriesInput, Tag("repositories")]
-    | Annotated[TextToSqlInput, Tag("text_to_sql")]
-    | Annotated[TextToSqlChatInput, Tag("text_to_sql_chat")]
-    | Annotated[LedgersInput, Tag("ledgers")]
-    | Annotated[DocstringChatInput, Tag("docstring_chat")]
-    | Annotated[CodeChatInput, Tag("code_chat")]
-    | Annotated[AnnotatedInput, Tag("annotated")]
-    | Annotated[ExtensionSection, Tag(OWN_CLASS)],
-    Discriminator(_kind),
-]
+if TYPE_CHECKING:
+    Input = InputSection | ExtensionSection
+else:
+    Input = Annotated[
+        Union[
+            *(Annotated[section, Tag(name)] for section in BUILT_IN for name in names(section)),
+            Annotated[ExtensionSection, Tag(OWN_CLASS)],
+        ],
+        Discriminator(_kind),
+    ]
 
 
 def kinds_of_chats() -> list[str]:
     """Names of the kinds whose documents are conversations."""
-    return [name for each in BUILT_IN if each.has_chats for name in get_args(each.model_fields["kind"].annotation)]
+    return [name for section in BUILT_IN if section.has_chats for name in names(section)]

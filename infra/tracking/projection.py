@@ -123,7 +123,7 @@ class Projection:
             event,
         )
         # They are digests of inputs, by the hundred: they are in recipe.json.
-        recipe = {name: value for name, value in event["recipe"].items() if name != "pins"}
+        recipe = {name: value for name, value in event["recipe"].items() if name != "fingerprints"}
         self._log_params(self._runs[PARENT], recipe)
         self._client.log_dict(self._runs[PARENT], event["recipe"], "recipe.json")
         self._client.log_dict(self._runs[PARENT], event["provenance"], "provenance.json")

@@ -62,11 +62,8 @@ def stage(
     params = section.identity()
     # The profile has set the other fields.
     del params["rules"], params["profile"]
-    if not section.labels:
-        # Keys of results are older than this field.
-        del params["labels"]
     work = partial(_filter, name, section, fingerprints, folder)
-    return Stage("filter", name, 6, {**params, "pins": dict(fingerprints)}, inputs.named(), work)
+    return Stage("filter", name, 6, {**params, "fingerprints": dict(fingerprints)}, inputs.named(), work)
 
 
 def _filter(

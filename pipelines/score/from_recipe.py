@@ -65,7 +65,7 @@ def params(section: ScoreSection, fingerprints: Mapping[str, Any]) -> dict[str, 
     """The part of `section` that a key depends on: the content of the files, never their paths."""
     plain = section.identity()
     del plain["scorers"]
-    return {**plain, "pins": dict(fingerprints)}
+    return {**plain, "fingerprints": dict(fingerprints)}
 
 
 def score_documents(

@@ -98,21 +98,21 @@ def plan(
     input_folder = InputFolder(folder, results=results)
     return [
         InputSplit(split.reader, {"input": fields, "content": split.fingerprint})
-        for item, pinned in zip(section.inputs, fingerprints["inputs"], strict=True)
+        for item, content in zip(section.inputs, fingerprints["inputs"], strict=True)
         for fields in [identity(item)]
-        for split in _splits(item, pinned, input_folder)
+        for split in _splits(item, content, input_folder)
     ]
 
 
-def _splits(item: Input, pinned: Any, folder: InputFolder) -> Iterator[InputSplit]:
+def _splits(item: Input, fingerprint: Any, folder: InputFolder) -> Iterator[InputSplit]:
     """The splits of one input, each with a fingerprint."""
     if not isinstance(item, ExtensionSection):
-        for split in open_kind(item, folder.path).splits(pinned, folder):
-            yield InputSplit(split.reader, pinned if split.fingerprint is None else split.fingerprint)
+        for split in open_kind(item, folder.path).splits(fingerprint, folder):
+            yield InputSplit(split.reader, fingerprint if split.fingerprint is None else split.fingerprint)
         return
-    (extension,) = restore([item], [pinned["class"]], folder.path)
-    for split in extension.make().splits(pinned["content"], folder):
-        content = pinned if split.fingerprint is None else [pinned["class"], split.fingerprint]
+    (extension,) = restore([item], [fingerprint["class"]], folder.path)
+    for split in extension.make().splits(fingerprint["content"], folder):
+        content = fingerprint if split.fingerprint is None else [fingerprint["class"], split.fingerprint]
         yield InputSplit(OwnReader.of(split.reader, extension), content)
 
 

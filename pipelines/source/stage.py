@@ -35,12 +35,12 @@ def stage(
 
     The key depends on the content of files, not on their location.
     """
-    params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": fingerprints}
-    if section.read_pdf:
-        params["read_pdf"] = reader_versions()
-    else:
-        # Keys of results are older than this field.
-        del params["read_pdf"]
+    params = {
+        **section.as_params(),
+        "inputs": [identity(item) for item in section.inputs],
+        "read_pdf": section.read_pdf and reader_versions(),
+        "fingerprints": fingerprints,
+    }
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
     packages = (READER,) if section.read_pdf else ()
     work = partial(_source, name, section, fingerprints, folder)

@@ -47,11 +47,11 @@ class TextFiles(TextFilesInput):
         files = list(folder.fingerprinted(self.paths, TEXT_FILE, fingerprint))
         num_groups = 1 << max(0, (len(files) - 1) // FILES_PER_SHARD).bit_length()
         groups: dict[int, list[tuple[LocatedFile, Any]]] = {}
-        for file, pinned in files:
-            groups.setdefault(_hash(file.name) % num_groups, []).append((file, pinned))
+        for file, content in files:
+            groups.setdefault(_hash(file.name) % num_groups, []).append((file, content))
         for number in sorted(groups):
-            content = [[file.name, pinned] for file, pinned in groups[number]]
-            yield InputSplit(TextFileGroup(tuple(groups[number])), content)
+            contents = [[file.name, content] for file, content in groups[number]]
+            yield InputSplit(TextFileGroup(tuple(groups[number])), contents)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class TextFileGroup:
     files: tuple[tuple[LocatedFile, Any], ...]
 
     def read(self, sink: DocumentSink) -> None:
-        for file, pinned in self.files:
-            read_file(file, pinned, sink, partial(take_file, sink=sink, origin=file.name))
+        for file, content in self.files:
+            read_file(file, content, sink, partial(take_file, sink=sink, origin=file.name))
 
 
 def take_file(path: Path, sink: DocumentSink, origin: str) -> None:

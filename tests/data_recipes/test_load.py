@@ -208,9 +208,11 @@ def test_a_lock_reads_back_as_itself_and_refuses_other_inputs(pages):
     assert again == lock
     assert again.to_json() == lock.to_json()
     again.require_fingerprints(replace(lock, folders={"notes": "/moved"}), pages / "lock.json")
-    with pytest.raises(RecipeError, match=r"pins\.notes: the inputs of notes are not the ones that were locked"):
+    with pytest.raises(
+        RecipeError, match=r"fingerprints\.notes: the inputs of notes are not the ones that were locked"
+    ):
         again.require_fingerprints(replace(lock, fingerprints={"notes": {"a.warc.gz": "01"}}), pages / "lock.json")
-    with pytest.raises(RecipeError, match=r"pins\.tokenizer: the inputs of tokenizer are not the ones"):
+    with pytest.raises(RecipeError, match=r"fingerprints\.tokenizer: the inputs of tokenizer are not the ones"):
         again.require_fingerprints(replace(lock, tokenizer={"tokenizer": "01"}), pages / "lock.json")
     with pytest.raises(RecipeError, match="not a recipe lock"):
         Lock.from_json("[]", pages / "lock.json")

@@ -48,8 +48,8 @@ def fetch(
     github: str = GITHUB,
     wheel: Callable[[str, Path], Path] | None = None,
 ) -> list[DataFile]:
-    """Download `files` of the data root, all by default, that are missing or differ from their pins. Returns those that
-    the user must bring by hand.
+    """Download `files` of the data root, all by default, that are missing or differ. Returns those that the user must
+    bring by hand.
 
     `github`: base address of raw files; `wheel`: downloads the package of a requirement into a folder, by pip if none
     is given. Raises DataError, after all other files, if a source cannot be reached or its content differs from the

@@ -1,4 +1,4 @@
-"""The data root: evaluation files that the user has, checked against pins before anything is scored with them.
+"""The data root: evaluation files that the user has, checked against their digests before anything is scored with them.
 
 `data_files.tsv` names every file with the sha256 of its content, its number of rows, its public source and licence. The
 project ships none of them; `fetch` downloads those that have a public address.

@@ -46,7 +46,7 @@ class CorpusFindings:
         """sha256 of each evaluation file that was looked for, by its name in the recipe."""
         params = self.score.manifest.params
         names = [benchmark["name"] for benchmark in params["decontaminate"]]
-        return dict(zip(names, params["pins"]["decontaminate"], strict=True))
+        return dict(zip(names, params["fingerprints"]["decontaminate"], strict=True))
 
     def leaks(self) -> Iterator[tuple[Place, Leak]]:
         """Every item that a kept document holds, in the order of the corpus."""

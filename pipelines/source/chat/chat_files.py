@@ -42,8 +42,8 @@ class Chats(ChatInput):
         return folder.fingerprint(folder.find(self.paths, self.file_type))
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
-        for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
-            for part in table_parts(file, pinned, _kind(file)) or [pinned]:
+        for file, content in folder.fingerprinted(self.paths, self.file_type, fingerprint):
+            for part in table_parts(file, content, _kind(file)) or [content]:
                 yield InputSplit(ChatFile(file, part, self), [file.name, part_params(part)])
 
 
@@ -52,11 +52,11 @@ class ChatFile:
     """A file of conversations, or a part of one, with the fingerprint of its content."""
 
     file: LocatedFile
-    pinned: Any
+    fingerprint: Any
     section: Chats
 
     def read(self, sink: DocumentSink) -> None:
-        read_file(self.file, self.pinned, sink, partial(self._read_rows, sink))
+        read_file(self.file, self.fingerprint, sink, partial(self._read_rows, sink))
 
     def _read_rows(self, sink: DocumentSink, path: Path) -> None:
         try:
@@ -66,7 +66,7 @@ class ChatFile:
             lose_file(sink, self.file.name, str(error))
 
     def _rows(self, path: Path) -> Iterator[Row | BadRow]:
-        part = part_of(self.pinned)
+        part = part_of(self.fingerprint)
         if _kind(self.file) == "jsonl":
             return read_json_lines(path, FIELDS, part)
         columns = parquet_columns(path)

@@ -56,9 +56,9 @@ class Repositories(RepositoriesInput):
         roots = _repositories(self.paths, folder.path)
         checkouts: list[Checkout] = []
         held_bytes = 0
-        for name, pinned in sorted(fingerprint["repositories"].items()):
-            checkouts.append(Checkout(name, roots[name], pinned["sha256"]))
-            held_bytes += pinned["bytes"]
+        for name, checkout in sorted(fingerprint["repositories"].items()):
+            checkouts.append(Checkout(name, roots[name], checkout["sha256"]))
+            held_bytes += checkout["bytes"]
             if held_bytes >= BYTES_PER_SHARD:
                 yield InputSplit(self._group(checkouts))
                 checkouts, held_bytes = [], 0

@@ -44,41 +44,44 @@ def block_fingerprints(path: Path) -> dict[str, Any]:
     return {"block_bytes": BLOCK_BYTES, "size_bytes": path.stat().st_size, "blocks": blocks}
 
 
-def is_unchanged(path: Path, pinned: Mapping[str, Any]) -> bool:
-    """Whether the whole file has the bytes that `block_pins` saw."""
-    size = pinned["block_bytes"]
+def is_unchanged(path: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether the whole file has the bytes that `block_fingerprints` saw."""
+    size = fingerprint["block_bytes"]
     with path.open("rb") as file:
-        same = all(_block_fingerprint(file, size)[0] == digest for digest, _ in pinned["blocks"])
+        same = all(_block_fingerprint(file, size)[0] == digest for digest, _ in fingerprint["blocks"])
         return same and not file.read(1)
 
 
-def parts(pinned: Any) -> Iterator[FilePart]:
-    """The parts of a file by the result of `block_pins`; none if the file was fingerprinted as a whole."""
-    if not isinstance(pinned, Mapping) or "blocks" not in pinned:
+def parts(fingerprint: Any) -> Iterator[FilePart]:
+    """The parts of a file by the result of `block_fingerprints`; none if the file was fingerprinted as a whole."""
+    if not isinstance(fingerprint, Mapping) or "blocks" not in fingerprint:
         return
-    size, blocks, newlines = pinned["block_bytes"], pinned["blocks"], 0
+    size, blocks, newlines = fingerprint["block_bytes"], fingerprint["blocks"], 0
     for number, (_, count) in enumerate(blocks):
-        start, stop = number * size, min((number + 1) * size, pinned["size_bytes"])
-        yield part(pinned, start, stop, newlines, range(number - 1, number + 2))
+        start, stop = number * size, min((number + 1) * size, fingerprint["size_bytes"])
+        yield part(fingerprint, start, stop, newlines, range(number - 1, number + 2))
         newlines += count
 
 
-def part_of(pinned: Any) -> FilePart | None:
+def part_of(fingerprint: Any) -> FilePart | None:
     """The part that a shard reads; None for a whole file."""
-    return pinned if isinstance(pinned, FilePart) else None
+    return fingerprint if isinstance(fingerprint, FilePart) else None
 
 
-def part_params(pinned: Any) -> Any:
+def part_params(fingerprint: Any) -> Any:
     """Plain data that fixes the content of a part, or of a whole file."""
-    if not isinstance(pinned, FilePart):
-        return pinned
-    return [pinned.start, pinned.stop, pinned.newlines_before, sorted(pinned.digests.items())]
+    if not isinstance(fingerprint, FilePart):
+        return fingerprint
+    return [fingerprint.start, fingerprint.stop, fingerprint.newlines_before, sorted(fingerprint.digests.items())]
 
 
-def part(pinned: Mapping[str, Any], start: int, stop: int, newlines_before: int, touched: Iterable[int]) -> FilePart:
+def part(
+    fingerprint: Mapping[str, Any], start: int, stop: int, newlines_before: int, touched: Iterable[int]
+) -> FilePart:
     """Bytes [start, stop) of the file, whose records may touch the blocks `touched`."""
-    digests = {number: pinned["blocks"][number][0] for number in touched if 0 <= number < len(pinned["blocks"])}
-    return FilePart(start, stop, newlines_before, pinned["block_bytes"], digests)
+    blocks = fingerprint["blocks"]
+    digests = {number: blocks[number][0] for number in touched if 0 <= number < len(blocks)}
+    return FilePart(start, stop, newlines_before, fingerprint["block_bytes"], digests)
 
 
 def _block_fingerprint(file: BinaryIO, block_bytes: int) -> tuple[str, int]:

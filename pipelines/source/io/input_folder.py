@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.artifact import Artifact
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import LocatedFile, Names, find_files, fingerprint_files, pinned_files
+from pipelines.source.io.locations import LocatedFile, Names, find_files, fingerprint_files, fingerprinted_files
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ class InputFolder:
     ) -> Iterator[tuple[LocatedFile, Any]]:
         """The files of `fingerprint`, each with the fingerprint of its content, by name. Raises ChangedError if one is
         gone."""
-        yield from pinned_files(paths, self.path, file_type, fingerprint["files"])
+        yield from fingerprinted_files(paths, self.path, file_type, fingerprint["files"])

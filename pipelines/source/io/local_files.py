@@ -56,20 +56,22 @@ class LocalFile:
                 f"paths: {printable(self.path)}: cannot be read ({error.strerror}). Make it readable, or take it out."
             ) from None
 
-    def fetch(self, pinned: str | Mapping[str, Any] | FilePart, folder: Path) -> Path:  # noqa: ARG002 - lies here already
+    def fetch(self, fingerprint: str | Mapping[str, Any] | FilePart, folder: Path) -> Path:  # noqa: ARG002 - lies here already
         """Of a part only its own blocks are checked."""
         try:
-            is_same = self._holds(pinned)
+            is_same = self._holds(fingerprint)
         except OSError as error:
             raise StoreReadError(f"{printable(self.path)}: cannot be read here ({error.strerror})") from None
         if not is_same:
             raise ChangedError(f"{printable(self.path)}: changed since the run was planned. Start the run again.")
         return self.path
 
-    def _holds(self, pinned: str | Mapping[str, Any] | FilePart) -> bool:
-        if isinstance(pinned, FilePart):
-            return pinned.is_in(self.path)
-        return file_digest(self.path) == pinned if isinstance(pinned, str) else is_unchanged(self.path, pinned)
+    def _holds(self, fingerprint: str | Mapping[str, Any] | FilePart) -> bool:
+        if isinstance(fingerprint, FilePart):
+            return fingerprint.is_in(self.path)
+        if isinstance(fingerprint, str):
+            return file_digest(self.path) == fingerprint
+        return is_unchanged(self.path, fingerprint)
 
 
 def local_files(text: str, folder: Path, file_type: FileType, field: str) -> list[LocalFile]:

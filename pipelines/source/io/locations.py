@@ -49,10 +49,10 @@ class LocatedFile(Protocol):
     def fingerprint(self) -> Any:
         """Plain data that fixes the content. Raises InputError if the file cannot be reached."""
 
-    def fetch(self, pinned: Any, folder: Path) -> Path:
+    def fetch(self, fingerprint: Any, folder: Path) -> Path:
         """The file on this machine's disk, copied into `folder` if it is elsewhere.
 
-        Raises ChangedError if it is not `pinned`, HttpError or StoreReadError if it cannot be downloaded.
+        Raises ChangedError if it has another fingerprint, HttpError or StoreReadError if it cannot be downloaded.
         """
 
 
@@ -77,9 +77,9 @@ class WebFile:
                 f"paths: {error}. Correct the URL, or bring its host within reach of this machine."
             ) from None
 
-    def fetch(self, pinned: Mapping[str, Any] | None, folder: Path) -> Path:
+    def fetch(self, fingerprint: Mapping[str, Any] | None, folder: Path) -> Path:
         copy = folder / copy_name(self.name)
-        http_client.CLIENT.download(self.url, copy, Version(**pinned) if pinned else None)
+        http_client.CLIENT.download(self.url, copy, Version(**fingerprint) if fingerprint else None)
         return copy
 
 
@@ -127,25 +127,25 @@ def fingerprint_files(files: Sequence[LocatedFile], names: Names) -> dict[str, A
     return {file.name: file.fingerprint() for file in names.give(files)}
 
 
-def pinned_files(
-    paths: Sequence[str], folder: Path, file_type: FileType, pinned: Mapping[str, Any]
+def fingerprinted_files(
+    paths: Sequence[str], folder: Path, file_type: FileType, fingerprint: Mapping[str, Any]
 ) -> Iterator[tuple[LocatedFile, Any]]:
-    """The pinned files at the locations with their fingerprints, by name; files that came later are not included.
+    """The fingerprinted files at the locations with their fingerprints, by name; files that came later are left out.
 
     Raises ChangedError if one is gone.
     """
     claims: dict[str, list[LocatedFile]] = {}
     for file in find_files(paths, folder, file_type):
-        names = [name for name in (file.name, *file.longer_names()) if name in pinned]
+        names = [name for name in (file.name, *file.longer_names()) if name in fingerprint]
         if names:
             claims.setdefault(names[-1], []).append(file)
-    for name in sorted(pinned):
+    for name in sorted(fingerprint):
         files = claims.get(name, [])
         if len(files) > 1:
-            files = [file for file in files if file.fingerprint() == pinned[name]]
+            files = [file for file in files if file.fingerprint() == fingerprint[name]]
         if not files:
             raise ChangedError(f"{folder}: paths: {name} is gone since the run was planned. Bring it back.")
-        yield files[0].named(name), pinned[name]
+        yield files[0].named(name), fingerprint[name]
 
 
 def require_unique_names(names: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ def require_unique_names(names: Sequence[str]) -> None:
         )
 
 
-def read_file(file: LocatedFile, pinned: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
+def read_file(file: LocatedFile, fingerprint: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
     """`read` a file from this machine's disk; one that cannot be downloaded is set aside as a whole and counted as
     lost.
 
@@ -167,7 +167,7 @@ def read_file(file: LocatedFile, pinned: Any, sink: DocumentSink, read: Callable
     sink.counts["files"] += 1
     with tempfile.TemporaryDirectory(dir=sink.folder, prefix=".copy-") as scratch:
         try:
-            path = file.fetch(pinned, Path(scratch))
+            path = file.fetch(fingerprint, Path(scratch))
         except (HttpError, StoreReadError) as error:
             lose_file(sink, file.name, str(error))
             return

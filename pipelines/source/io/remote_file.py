@@ -53,12 +53,12 @@ class RemoteFile:
     def fingerprint(self) -> dict[str, Any]:
         return self.state._asdict()
 
-    def fetch(self, pinned: Mapping[str, Any], folder: Path) -> Path:
+    def fetch(self, fingerprint: Mapping[str, Any], folder: Path) -> Path:
         copy = folder / copy_name(self.name)
         state = self.remote.look()
         if state is None:
             raise StoreReadError(f"{self.name}: no longer there")
-        if state._asdict() != pinned:
+        if state._asdict() != fingerprint:
             raise ChangedError(f"{self.name}: changed since the run was planned. Start the run again.")
         self.remote.download(state, copy)
         if copy.stat().st_size != state.size_bytes:

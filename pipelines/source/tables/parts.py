@@ -16,10 +16,10 @@ _FOOTER_END_BYTES = 8
 """Length of the footer, and the closing magic (parquet-format, README)."""
 
 
-def table_parts(file: LocatedFile, pinned: Any, kind: str) -> list[FilePart]:
+def table_parts(file: LocatedFile, fingerprint: Any, kind: str) -> list[FilePart]:
     """The parts of a large file of this machine; none if it is small, compressed, damaged or elsewhere, and is read in
     one piece. `kind`: "jsonl" or "parquet"."""
-    whole = list(parts(pinned))
+    whole = list(parts(fingerprint))
     if not whole or not isinstance(file, LocalFile):
         return []
     if kind == "jsonl":
@@ -29,7 +29,7 @@ def table_parts(file: LocatedFile, pinned: Any, kind: str) -> list[FilePart]:
     except (OSError, pa.ArrowException):
         return []
     begun = ((each, row_groups(metadata, each)[1]) for each in whole)
-    return [_of_groups(each, groups, metadata, pinned) for each, groups in begun if groups]
+    return [_of_groups(each, groups, metadata, fingerprint) for each, groups in begun if groups]
 
 
 def row_groups(metadata: pq.FileMetaData, part: FilePart | None) -> tuple[int, list[int]]:
@@ -74,10 +74,12 @@ def _span(metadata: pq.FileMetaData, number: int) -> tuple[int, int]:
     return min(starts), max(start + column.total_compressed_size for start, column in zip(starts, columns, strict=True))
 
 
-def _of_groups(block: FilePart, groups: list[int], metadata: pq.FileMetaData, pinned: Mapping[str, Any]) -> FilePart:
+def _of_groups(
+    block: FilePart, groups: list[int], metadata: pq.FileMetaData, fingerprint: Mapping[str, Any]
+) -> FilePart:
     """`block` with the digests of all blocks that its row groups and the footer lie in."""
-    size, footer_bytes = pinned["block_bytes"], metadata.serialized_size + _FOOTER_END_BYTES
+    size, footer_bytes = fingerprint["block_bytes"], metadata.serialized_size + _FOOTER_END_BYTES
     spans = [_span(metadata, number) for number in groups]
-    spans.append((pinned["size_bytes"] - footer_bytes, pinned["size_bytes"]))
+    spans.append((fingerprint["size_bytes"] - footer_bytes, fingerprint["size_bytes"]))
     touched = {number for start, end in spans for number in range(start // size, (end - 1) // size + 1)}
-    return part(pinned, block.start, block.stop, block.newlines_before, sorted(touched))
+    return part(fingerprint, block.start, block.stop, block.newlines_before, sorted(touched))

@@ -81,8 +81,8 @@ class Tables(TableInput):
         return folder.fingerprint(files)
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
-        for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
-            for part in table_parts(file, pinned, self.kind) or [pinned]:
+        for file, content in folder.fingerprinted(self.paths, self.file_type, fingerprint):
+            for part in table_parts(file, content, self.kind) or [content]:
                 yield InputSplit(TableFile(file, part, self), [file.name, part_params(part)])
 
 
@@ -91,15 +91,15 @@ class TableFile:
     """A file of rows, or a part of one, with the fingerprint of its content."""
 
     file: LocatedFile
-    pinned: Any
+    fingerprint: Any
     section: Tables
 
     def read(self, sink: DocumentSink) -> None:
-        read_file(self.file, self.pinned, sink, partial(self._read_rows, sink))
+        read_file(self.file, self.fingerprint, sink, partial(self._read_rows, sink))
 
     def _read_rows(self, sink: DocumentSink, path: Path) -> None:
         try:
-            for row in READERS[self.section.kind](path, wanted_fields(self.section), part_of(self.pinned)):
+            for row in READERS[self.section.kind](path, wanted_fields(self.section), part_of(self.fingerprint)):
                 take_row(row, self.section, self.file.name, sink)
         except BrokenFileError as error:
             lose_file(sink, self.file.name, str(error))

@@ -25,11 +25,11 @@ class WarcFile:
     """A WARC file, or a part of one, with the fingerprint of its content."""
 
     file: LocatedFile
-    pinned: Any
+    fingerprint: Any
 
     def read(self, sink: DocumentSink) -> None:
-        read = partial(read_pages, sink=sink, origin=self.file.name, part=part_of(self.pinned))
-        read_file(self.file, self.pinned, sink, read)
+        read = partial(read_pages, sink=sink, origin=self.file.name, part=part_of(self.fingerprint))
+        read_file(self.file, self.fingerprint, sink, read)
 
 
 class WarcFiles(WarcInput):
@@ -46,9 +46,9 @@ class WarcFiles(WarcInput):
         return folder.fingerprint(folder.find(self.paths, WARC))
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
-        for file, pinned in folder.fingerprinted(self.paths, WARC, fingerprint):
+        for file, content in folder.fingerprinted(self.paths, WARC, fingerprint):
             is_splittable = file.name.lower().endswith(SPLITTABLE)
-            for part in (list(parts(pinned)) if is_splittable else []) or [pinned]:
+            for part in (list(parts(content)) if is_splittable else []) or [content]:
                 yield InputSplit(WarcFile(file, part), [file.name, part_params(part)])
 
 

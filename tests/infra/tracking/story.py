@@ -24,7 +24,10 @@ class Story:
         self.store = store
         self.log = EventLog(store.root / "runs" / run_id)
         self.now = at
-        recipe = {"run": {"name": "tiny", "phases": [{"tokens": 10}, {"tokens": 20}]}, "pins": {"web": {"a": "b" * 64}}}
+        recipe = {
+            "run": {"name": "tiny", "phases": [{"tokens": 10}, {"tokens": 20}]},
+            "fingerprints": {"web": {"a": "b" * 64}},
+        }
         provenance = {"git": {"commit": "c" * 40, "dirty": False}}
         planned = [_planned(store, stage) for stage in stages]
         identity = {"run_id": run_id, "name": "tiny", **({"register": register} if register else {})}

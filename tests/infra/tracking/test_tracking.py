@@ -38,7 +38,7 @@ def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(see
     assert (first.start_time, first.end_time) == ((START + 2) * 1000, (START + 4) * 1000), "those of the events"
     assert parent.data.tags["mlflow.source.git.commit"] == "c" * 40
     assert parent.data.params["run.phases.2.tokens"] == "20"
-    assert not [name for name in parent.data.params if name.startswith("pins")]
+    assert not [name for name in parent.data.params if name.startswith("fingerprints")]
     assert "| 02 | train[1] | build | 2 s |" in parent.data.tags["mlflow.note.content"]
     assert seen.run("02 train 1").data.params == {"model.num_layers": "2"}
     assert seen.run("01 source web").data.params == {"fraction": "0.5", "inputs.1.kind": "warc"}

@@ -34,7 +34,7 @@ def put(artifact: Artifact, key: str, store: Path) -> Path:
 def log(store: Path, run_id: str, time: float, keys: dict[str, str], peak_lr: float, status: str = "finished") -> None:
     folder = store / "runs" / run_id
     folder.mkdir(parents=True)
-    recipe = {"run": {"name": "demo", "train": {"peak_lr": peak_lr}}, "corpora": {}, "pins": {"web": run_id}}
+    recipe = {"run": {"name": "demo", "train": {"peak_lr": peak_lr}}, "corpora": {}, "fingerprints": {"web": run_id}}
     stages = [{"id": stage, "key": key, "action": "build"} for stage, key in keys.items()]
     start = {"time": time, "event": "run_started", "run_id": run_id, "name": "demo", "recipe": recipe, "stages": stages}
     points = {"time": time, "event": "metrics", "stage": "train[1]", "points": []}
@@ -93,7 +93,7 @@ def test_the_page_of_a_run_shows_the_other_ones_recipe_curves_and_paired_differe
     page = write_report(store, "bbbb", "aaaa", tmp_path / "new" / "page.html").read_text()
     comparison = page.partition('<section aria-labelledby="comparison">')[2].partition("</section>")[0]
     assert ">train.peak_lr<" in comparison and ">0.01<" in comparison and ">0.006<" in comparison
-    assert "pins" not in comparison
+    assert "fingerprints" not in comparison
     assert comparison.count("<svg") == 3
     accuracy = comparison.partition("execution_accuracy")[2].partition("</tr>")[0]
     # 12 of 40 answers were right before.

@@ -51,7 +51,7 @@ def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, pa
     parts = [each.reader for each in plan(selected, fingerprints, crawl)]
     assert [part.file.name for part in parts if isinstance(part, WarcFile)] == names
     for part in parts:
-        assert part.pinned == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
+        assert part.fingerprint == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
 
 
 def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
@@ -159,7 +159,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl
     assert list(fingerprints["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
     source.stage("web", selected, fingerprints, crawl).key.encode()
     part = plan(selected, fingerprints, crawl)[-1].reader
-    assert part.file.fetch(part.pinned, crawl).read_bytes() == b"c"
+    assert part.file.fetch(part.fingerprint, crawl).read_bytes() == b"c"
 
 
 def test_endings_are_known_in_capitals_too(crawl):

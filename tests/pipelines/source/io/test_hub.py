@@ -58,7 +58,7 @@ def test_a_blob_of_the_hub_that_changed_is_refused(hub, attempt, tmp_path):
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "one two"}')
     selected = section("jsonl", "hf://datasets/org/name/*.jsonl")
     stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
-    assert stage.params["pins"]["inputs"][0]["files"] == {
+    assert stage.params["fingerprints"]["inputs"][0]["files"] == {
         "datasets/org/name/a.jsonl": {"version": "blob id-19", "size_bytes": 19}
     }
     hub.pipe("datasets/org/name/a.jsonl", b'{"text": "another"}\n\n')

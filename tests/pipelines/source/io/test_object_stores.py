@@ -68,16 +68,16 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(store, a
     store.objects |= {f"bucket/{name}.warc.gz": content for name in "ab"}
     selected = section("warc", address(store, ""))
     stage = source.stage("web", selected, source.fingerprint(selected, tmp_path), tmp_path)
-    fingerprints = stage.params["pins"]["inputs"][0]["files"]
+    fingerprints = stage.params["fingerprints"]["inputs"][0]["files"]
     assert fingerprints["bucket/a.warc.gz"] == {"version": f"etag {etag_of(content)}", "size_bytes": len(content)}
-    part = next(each.reader for each in source.from_recipe.plan(selected, stage.params["pins"], tmp_path))
+    part = next(each.reader for each in source.from_recipe.plan(selected, stage.params["fingerprints"], tmp_path))
     # The same size at the same time: only the ETag differs.
     store.objects["bucket/a.warc.gz"] = content[:-1] + b"."
     with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
         attempt(stage, "changed")
     del store.objects["bucket/a.warc.gz"]
     with pytest.raises(StoreReadError, match="bucket/a.warc.gz: no longer there"):
-        part.file.fetch(part.pinned, tmp_path)
+        part.file.fetch(part.fingerprint, tmp_path)
 
 
 def test_an_object_that_changes_between_two_requests_is_refused(store, tmp_path, monkeypatch):

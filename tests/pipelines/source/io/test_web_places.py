@@ -1,4 +1,4 @@
-"""Files behind URLs: the documents of the same files on this machine, pins, and files that are lost."""
+"""Files behind URLs: the documents of the same files on this machine, fingerprints, and files that are lost."""
 
 import hashlib
 import json

@@ -110,7 +110,7 @@ def source(read_pdf: str = "true") -> Stage:
 def test_only_a_recipe_that_reads_pdf_needs_the_package_and_has_another_key():
     stages = [source("false"), source("true")]
     assert [each.packages for each in stages] == [(), ("pypdf",)]
-    assert "read_pdf" not in stages[0].params
+    assert stages[0].params["read_pdf"] is False
     assert stages[1].params["read_pdf"] == {"version": PDF_VERSION, "pypdf": pypdf.__version__}
 
 
