@@ -11,17 +11,38 @@ MIN_REPEATED = 25
 """Characters of a line that is no label, which may be there several times."""
 _MARKS = " >•-*#"
 
-_UNREAD = "\xad\u200b\u2060\ufeff\u2061\u2062\u2063\u2064\u200c\u200d"
-_TAGS_IN_UTF8 = b"\xf3\xa0"
-"""First bytes of the characters from U+E0000 on."""
+_CONTROLS = "".join(map(chr, (*range(9), *range(14, 28), 31, 127)))
+"""Those of ASCII that neither separate lines nor words. A browser shows nothing for them."""
+_FORMATS = "\xad\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffc\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+_TAGS, _SELECTORS, _MORE_SELECTORS = "\U000e0020-\U000e007f", "\ufe00-\ufe0f", "\U000e0100-\U000e01ef"
+_FILLERS, _KOREAN = "\u115f\u1160\u3164\uffa0", "\u1100-\u11ff\u3131-\u318e"
 _INVISIBLE = re.compile(
-    "[\xad\u200b\u2060-\u2064\ufeff\U000e0001]|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]+"
+    f"[{_FORMATS}{_TAGS}{_SELECTORS}{_MORE_SELECTORS}{_FILLERS}\u034f\u180b-\u180f](?:(?<=[{_FORMATS}])"
+    f"|(?<=[{_TAGS}])(?<![\U0001f3f4{_TAGS}].)[{_TAGS}]*"
+    # Behind the letters of Hebrew, Mongolian and Korean these order, shape or hold the place of others.
+    "|(?<=\u034f)(?<![\u0590-\u05ff].)|(?<=[\u180b-\u180f])(?<![\u1800-\u18af].)"
+    f"|(?<=[{_FILLERS}])(?<![{_KOREAN}].)(?![{_KOREAN}])"
+    f"|(?<=[\\s\\dA-Za-z\xc0-\u058f][{_SELECTORS}])(?<![\\d]\ufe0f)|(?<=[{_SELECTORS}][{_SELECTORS}{_MORE_SELECTORS}])"
+    f"|(?<=[{_MORE_SELECTORS}])(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff].))",
+    re.DOTALL,
 )
 """Soft hyphen, zero-width space, word joiner, byte order mark and their like control line breaks, and are not text to
-read. Tags spell flags of regions behind a black flag, and hidden messages elsewhere."""
+read. Tags spell flags of regions behind a black flag, and hidden messages elsewhere, as selectors of variants do behind
+what has none."""
+_UNREAD = "".join(
+    (
+        *("\xad\u034f\u115f\u1160\u180b\u180c\u180d\u180e\u180f\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u3164"),
+        *map(chr, (*range(0x206A, 0x2070), *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF9, 0xFFFD))),
+        *map(chr, (*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B))),
+    )
+)
+_TAGS_IN_UTF8 = b"\xf3\xa0"
+"""First bytes of the characters from U+E0000 on."""
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _DIRECTIONS = re.compile(f"[{_DIRECTION_MARKS}]")
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
 _SHAPES_LETTERS = (
     "\u0590-\u109f\u1780-\u18af\u1a20-\u1aaf\ua840-\uabff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
 )
@@ -33,9 +54,12 @@ _IDLE_JOINER = re.compile(f"[\u200c\u200d](?<![{_SHAPES_LETTERS}{_SHAPES_EMOJI}]
 def tidy(text: str) -> str:
     """`text` without trailing blanks and runs of empty lines; indentation and blank lines of code stay.
 
-    Soft hyphens, zero-width spaces, word joiners and byte order marks are removed, and so are joiners and non-joiners
-    that shape neither a letter nor an emoji, and marks of direction if nothing is written from right to left.
+    Soft hyphens, zero-width spaces, word joiners, byte order marks, control characters and their like are removed, and
+    so are joiners, selectors of variants and fillers that shape neither a letter nor an emoji, and marks of direction
+    if nothing is written from right to left.
     """
+    if any(map(text.__contains__, _CONTROLS)):
+        text = text.translate(dict.fromkeys(map(ord, _CONTROLS)))
     if not text.isascii():
         text = _readable(text)
     lines = "\n".join(map(str.rstrip, text.replace("\xa0", " ").splitlines()))

@@ -9,8 +9,7 @@ an accordion are buttons, which text extraction takes for controls: they are ope
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
@@ -23,6 +22,7 @@ from pipelines.source.web.extraction.code import (
 )
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
+from pipelines.source.web.extraction.inline_styles import is_hiding, visible_again
 from pipelines.source.web.extraction.revealed import is_streamed, is_tab, put_in_place
 
 MIN_VISIBLE_SHARE = 0.1
@@ -35,71 +35,26 @@ MAX_TEXT_READS = 100
 """Times that the text of a page is read to detect repetition."""
 MAX_BLANKS = 100
 """Characters after a start tag within which an end tag shows that an element is empty."""
-MAX_ON_SCREEN = 900
-"""Pixels that an element is moved by and may still be seen."""
-MAX_TO_THE_RIGHT = 5000
-"""Pixels to the right, wider than any screen, that an element is moved by and may still be seen."""
 
 _UNPRINTED = ("template", "rt", "rp", "rtc", "canvas", "noframes", "noembed")
-_STYLES = "[style]:is({})".format(
-    ",".join(
-        f"[style*={part} i]"
-        for part in (
-            *("none", "hidden", "collapse", "clip", "scale", "'-9'", "'-1'", "'-2'", "'-3'", "'-5'"),
-            *("'size:0'", "'size: 0'", "'height:0'", "'height: 0'", "'width:0'", "'width: 0'", "'height:1px'"),
-            *("'height: 1px'", "'width:1px'", "'width: 1px'", "'size:1px'", "'size: 1px'", "'t:9'", "'t: 9'"),
-            *("'opacity:0'", "'opacity: 0'", "'color:transparent'", "'color: transparent'"),
-        )
-    )
-)
-"""Inline styles that may hide something: a test in the parser, which spares Python most of them."""
 _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
-_NO_CONTROLS = f":is(button,label):is({_HEADED} *,button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul))"
+_TITLES = "h1,h2,h3,h4,h5,h6"
+_NO_CONTROLS = (
+    f":is(button,label):is({_HEADED} *,button:has({_TITLES}),label:has({_TITLES},p,pre,table,ul),"
+    "button:is([class*=accordion i],[class*=collapsible i]))"
+)
 """Buttons and labels that are headings, or contain elements that are not controls."""
 _FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
 _WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2),button:has(p)"
 """Elements that may contain most of a page."""
 _TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,xmp,dialog,{_NO_CONTROLS},{_FORMULAS}"
-SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
+SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},[style],[hidden],[popover],[aria-hidden=true]:not(:empty)"
 """Markup that is not printed literally, in one search of the page."""
 _IFRAME = re.compile(r"<iframe\b", re.IGNORECASE)
 _SHADOW = re.compile(r"<template\b[^>]{0,500}?\bshadowrootmode\b", re.IGNORECASE)
 """Start of a tree that a browser shows in place of its element's own content (HTML standard, "declarative shadow
 roots")."""
 _END_OF_TEMPLATE = re.compile("</template", re.IGNORECASE)
-_COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
-_LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
-_NOTHING = re.compile(r"0*\.?0+(?:px|r?em|pt|%)?")
-_CLIPPED = re.compile(
-    r"rect\(\s*[01](?:px)?(?:[\s,]+[01](?:px)?){3}\s*\)|inset\(\s*(?:50|100)%\s*\)|circle\(\s*0\b"
-    r"|polygon\(\s*([^,()]+?)(?:\s*,\s*\1)+\s*\)"
-)
-_SCALED_AWAY = re.compile(r"scale(?:3d|x|y)?\(\s*0*\.?0+\s*[,)]")
-_PIXELS: Mapping[str, float] = {
-    "": 1,
-    "px": 1,
-    "pt": 1.3,
-    "%": 9,
-    "vw": 10,
-    "vh": 10,
-    "ch": 8,
-    "ex": 8,
-    "em": 16,
-    "rem": 16,
-}
-_OFFSETS = (
-    "left",
-    "right",
-    "top",
-    "bottom",
-    "inset",
-    "text-indent",
-    "margin",
-    "margin-left",
-    "margin-top",
-    "transform",
-)
-_TO_THE_RIGHT = ("left", "text-indent", "margin-left")
 
 
 class VisiblePage(NamedTuple):
@@ -234,19 +189,6 @@ class _Special:
             self.maybe_hidden.append(element)
 
 
-@lru_cache(maxsize=2**14)
-def is_hiding(style: str) -> bool:
-    """Whether an inline style makes its element invisible."""
-    rules = _declarations(style)
-    if rules.get("display") == "none" or rules.get("visibility") in ("hidden", "collapse"):
-        return True
-    if rules.get("content-visibility") == "hidden":
-        return True
-    if _CLIPPED.search(rules.get("clip", "") + rules.get("clip-path", "")):
-        return True
-    return _has_no_size(rules) or _is_off_screen(rules) or _has_no_color(rules)
-
-
 def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
     """Whether an attribute of an element, or a lack of one, makes it invisible."""
     if element.has_attribute("popover") or (tag == "dialog" and not element.has_attribute("open")):
@@ -291,7 +233,7 @@ def _remove_hidden(elements: Sequence[ElementNode], visible: int) -> int:
     if characters > (1 - MIN_VISIBLE_SHARE) * visible:
         return 0
     for element in hidden:
-        again = _visible_again(element)
+        again = visible_again(element)
         characters -= sum(map(length, again))
         element.replace_with(*again)
     return characters
@@ -311,62 +253,6 @@ def _remove_repeated(elements: Sequence[ElementNode], visible: int) -> bool:
             repeats = True
             element.remove()
     return repeats
-
-
-def _visible_again(element: ElementNode) -> list[ElementNode]:
-    """The descendants of an element of `visibility: hidden` that are visible again."""
-    if _declarations(element.get_attribute("style") or "").get("visibility") != "hidden":
-        return []
-    return [
-        inner
-        for inner in element.query_selector_all("[style*=visible i]").values()
-        if _declarations(inner.get_attribute("style") or "").get("visibility") == "visible"
-    ]
-
-
-@lru_cache(maxsize=2**14)
-def _declarations(style: str) -> Mapping[str, str]:
-    """Properties of an inline style, the last of each that is no weaker than another."""
-    rules: dict[str, str] = {}
-    important: set[str] = set()
-    for declaration in _COMMENT.sub("", style.lower()).split(";"):
-        name, _, value = declaration.partition(":")
-        name = name.strip()
-        value, _, strength = value.partition("!")
-        if strength.strip() == "important":
-            important.add(name)
-        elif name in important:
-            continue
-        rules[name] = value.strip()
-    return rules
-
-
-def _has_no_size(rules: Mapping[str, str]) -> bool:
-    if _NOTHING.fullmatch(rules.get("font-size", "1")) or rules.get("font-size") == "1px":
-        return True
-    sizes = [rules.get(name, "auto") for name in ("height", "width", "max-height", "max-width")]
-    return rules.get("overflow") in ("hidden", "clip") and any(
-        _NOTHING.fullmatch(size) or size == "1px" for size in sizes
-    )
-
-
-def _is_off_screen(rules: Mapping[str, str]) -> bool:
-    if _SCALED_AWAY.search(rules.get("transform", "")) or _NOTHING.fullmatch(rules.get("scale", "1")):
-        return True
-    lengths = [found for name in _OFFSETS for found in _LENGTH.findall(rules.get(name, ""))]
-    if any(float(number) * _PIXELS[unit] < -MAX_ON_SCREEN for number, unit in lengths):
-        return True
-    to_the_right = [found for name in _TO_THE_RIGHT for found in _LENGTH.findall(rules.get(name, ""))]
-    return any(float(number) * _PIXELS[unit] > MAX_TO_THE_RIGHT for number, unit in to_the_right)
-
-
-def _has_no_color(rules: Mapping[str, str]) -> bool:
-    """Whether the text is transparent for good: scripts show what only begins so, and letters may be cut out of a
-    background."""
-    if rules.get("color") == "transparent":
-        return not any("background-clip" in name or name == "text-shadow" for name in rules)
-    is_apart = rules.get("position") in ("absolute", "fixed") and "transform" not in rules
-    return is_apart and _NOTHING.fullmatch(rules.get("opacity", "1")) is not None
 
 
 def _words(element: ElementNode) -> str:

@@ -21,21 +21,17 @@ EDITOR_RULES = [
 ]
 BLOCKS = ("p", "pre", "table", "ul")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt", "th", "legend", "caption", "[role=heading]")
-STYLES = (
-    *("none", "hidden", "collapse", "clip", "scale", "-9", "-1", "-2", "-3", "-5", "size:0", "size: 0", "height:0"),
-    *("height: 0", "width:0", "width: 0", "height:1px", "height: 1px", "width:1px", "width: 1px", "size:1px"),
-    *("size: 1px", "t:9", "t: 9", "opacity:0", "opacity: 0", "color:transparent", "color: transparent"),
-)
 SPECIAL_RULES = [
     *("template", "rt", "rp", "rtc", "ruby", "figure:has(p)", "figcaption:has(p)", "iframe", "pre", "dialog"),
     *("canvas", "noframes", "noembed", "xmp", "button:has(p)"),
     *(f"{heading} {control}" for heading in HEADINGS for control in ("button", "label")),
     *(f"button:has({heading})" for heading in HEADINGS[:6]),
-    *(f"label:has({block})" for block in BLOCKS),
+    *(f"label:has({block})" for block in (*BLOCKS, *HEADINGS[:6])),
     *("script[type^='math/']", "math", "mjx-container", "img.tex[alt]", "img.latex[alt]"),
     *("img.mwe-math-fallback-image-inline[alt]", "img.mwe-math-fallback-image-display[alt]"),
     *("img[class*=quicklatex][alt]", "[hidden]", "[popover]", "[aria-hidden=true]:not(:empty)"),
-    *(f"[style*='{part}' i]" for part in STYLES),
+    "[style]",
+    *("button[class*=accordion i]", "button[class*=collapsible i]"),
     *EDITOR_RULES,
 ]
 MAIN_PART_RULES = [
@@ -149,7 +145,7 @@ NAMES = (
 ATTRIBUTES = {
     "class": NAMES,
     "id": NAMES,
-    "style": [*STYLES, "display:none", "color:red"],
+    "style": ["display:none", "opacity:0", "color:red"],
     "role": ("article", "heading", "main", "navigation", "contentinfo", "dialog", "search", "menu"),
     "title": ("<p class=&quot;share&quot;>", "<a id=x>", ">", "<!--"),
     "itemprop": ("articleBody", "articlebody", "name"),
@@ -205,8 +201,9 @@ EVERYTHING = "".join(
         ),
         *(
             f"<figure><p>x</p></figure><figcaption><p>x</p></figcaption><label><{tag}>x</{tag}></label>"
-            for tag in BLOCKS
+            for tag in (*BLOCKS, *HEADINGS[:6])
         ),
+        "<button class='accordion'>x</button><button class='collapsible'>x</button>",
         *(
             f"<{tag} role={role}><button>x</button><label>x</label></{tag}>"
             for tag, role in (*((heading, "none") for heading in HEADINGS[:-4]), ("dt", "none"), ("div", "heading"))

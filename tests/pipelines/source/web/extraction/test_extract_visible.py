@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.inline_styles import is_hiding
 from pipelines.source.web.extraction.text import tidy
-from pipelines.source.web.extraction.visible import is_hiding
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 4
@@ -54,6 +54,31 @@ HIDING = (
     "clip-path:polygon(0 0, 0 0, 0 0, 0 0)",
     "color:transparent",
     "position:absolute;opacity:0",
+    "position:fixed;opacity:.0",
+    "position:absolute;filter:opacity(0%)",
+    "clip-path:circle(0px at 50% 50%)",
+    "clip-path:ellipse(0 0)",
+    "position:absolute;clip:rect(0 0 0 auto)",
+    "font:0/0 a",
+    "font-size:.1px",
+    "font-size: 1pt",
+    "font-size:0.01em",
+    "color:#fff;background:#FFFFFF",
+    "color:white;background-color:rgb(255, 255, 255)",
+    "color:rgba(0,0,0,0)",
+    "color:#0000",
+    "color:#ffffff00",
+    "color:rgb(0 0 0 / 0)",
+    "color:hsla(0,0%,0%,0.0)",
+    "-webkit-text-fill-color:transparent",
+    "translate:-9999px",
+    "transform:matrix(0,0,0,0,0,0)",
+    "position:absolute;inset-inline-start:-9999px",
+    "position:absolute;left:-4000px",
+    "max-height:0;overflow-y:hidden",
+    "height:0;overflow:hidden auto",
+    "block-size:0;overflow:clip",
+    "display:n\\6fne",
 )
 SHOWING = (
     "",
@@ -84,6 +109,16 @@ SHOWING = (
     "scale:1.1",
     "left:50%;top:9999px",
     "font-size:11px",
+    "font:bold 14px/1.5 serif",
+    "font:400 1rem a",
+    "color:#fff;background:#000",
+    "color:#fff;background:#fff url(sea.jpg)",
+    "color:rgb(0,0,0)",
+    "color:rgba(0,0,0,.5)",
+    "color:#f00000",
+    "clip:rect(0px, 100px, 200px, 0px)",
+    "clip-path:circle(0.5em)",
+    "width:100%\\9",
 )
 
 
@@ -145,10 +180,34 @@ def test_a_page_that_a_script_reveals_is_visible(wrapper):
     assert SENTENCE.strip() in extract(html, "cascade")[0]
 
 
-def test_what_is_visible_again_inside_of_hidden_text_stays():
-    block = f"<div style='visibility:hidden'>sponsor<p style='visibility:visible'>The mayor. {SENTENCE}</p></div>"
-    text, _ = extract(page(block), "cascade")
-    assert "The mayor." in text and "sponsor" not in text
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize(
+    ("hiding", "showing"),
+    [
+        ("visibility:hidden", "visibility:visible"),
+        ("font-size:0px", "font-size:13px"),
+        ("font:0/0 a", "font:16px/1.5 serif"),
+        ("color:transparent", "color:#333"),
+    ],
+)
+def test_what_is_visible_again_inside_of_hidden_text_stays(hiding, showing, extractor):
+    mayor = f"<p style='{showing}'>The mayor <i style='{showing}'>spoke</i>. {SENTENCE}</p>"
+    text, _ = extract(page(f"<div style='{hiding}'>sponsor{mayor}</div>"), extractor)
+    assert text.count("The mayor spoke.") == 1 and "sponsor" not in text
+
+
+@pytest.mark.parametrize(
+    ("hiding", "inside"),
+    [
+        ("display:none", "display:block"),
+        ("font-size:0", "font-size:2em"),
+        ("font-size:0;opacity:0;position:fixed", "font-size:13px"),
+        ("color:transparent", "color:inherit"),
+    ],
+)
+def test_what_stays_hidden_inside_of_hidden_text_is_left_out(hiding, inside):
+    text, _ = extract(page(f"<div style='{hiding}'>The <p style='{inside}'>sponsor. {SENTENCE}</p></div>"), "all_text")
+    assert "sponsor" not in text
 
 
 def test_a_text_that_screen_readers_get_twice_is_written_once():
@@ -170,6 +229,8 @@ def test_a_text_that_screen_readers_get_twice_is_written_once():
         "<h4><label for='x'>{}</label></h4>",
         "<details><summary><button>{}</button></summary></details>",
         "<div role='heading'><button>{}</button></div>",
+        "<button class='accordion'>{}</button><div class='panel'>An answer of some length, which is text.</div>",
+        "<input type='checkbox' id='x'><label for='x'><h3>{}</h3></label>",
         "<dl><dt><button>{}</button></dt><dd>An answer of some length, which is text.</dd></dl>",
     ],
 )
@@ -226,10 +287,19 @@ def test_readings_above_characters_do_not_stand_in_their_words(ruby, extractor):
     assert "町の川が増えた。" in text
 
 
-UNSEEN = ["\u2061", "\u2064", "\u200e", "\u200f", "\u202a", "\u2069", "\U000e0001", "\U000e0049\U000e0067"]
+IGNORABLE = (
+    *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x180B, 0x180F), (0x200B, 0x200F)),
+    *((0x202A, 0x202E), (0x2060, 0x2064), (0x2066, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001), (0xE0020, 0xE007F)),
+    (0xE0100, 0xE01EF),
+)
+"""Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt), where assigned, without the vowels of
+Khmer, which are letters."""
+UNSEEN = ["\u200b\xad", "\U000e0049\U000e0067", "\ufff9", "\ufffb", "\ufffc", "\x02", "\x1b", "\x7f"]
+UNSEEN += sorted({chr(code) for first, last in IGNORABLE for code in (first, (first + last) // 2, last)})
 
 
-@pytest.mark.parametrize("character", ["\xad", "\u200b", "\ufeff", "\u2060", "\u200c", "\u200d", "\u200b\xad", *UNSEEN])
+@pytest.mark.parametrize("character", UNSEEN)
 @pytest.mark.parametrize("extractor", EXTRACTORS)
 def test_characters_that_cannot_be_seen_do_not_split_a_word(character, extractor):
     text, _ = extract(page(f"<p>{character}The har{character}bour{character}. {SENTENCE}</p>"), extractor)
@@ -239,6 +309,7 @@ def test_characters_that_cannot_be_seen_do_not_split_a_word(character, extractor
 @pytest.mark.parametrize(
     "word",
     [
+        *("❤\ufe0f", "1\ufe0f\u20e3", "葛\U000e0100飾", "ᠠ\u180b", "\u115f\u1161", "神\ufe00"),
         *("می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "❤\ufe0f\u200d🔥", "ශ්\u200dරී", "عربي\u200f (ab)"),
         "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
     ],
