@@ -10,19 +10,33 @@ from arctic_errors import ArcticError
 
 MAX_UNREADABLE_FRACTION = 0.01
 """Share of replacement and control characters above which decoded bytes are no text."""
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    # Before UTF-16, whose mark is the beginning of it.
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _META = re.compile(rb"<meta\s[^<>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _META_BYTES = 4096
 _WIDE_BYTES = 1024
-_MIN_ZERO_FRACTION = 0.2
-"""Share of zeros among the bytes at odd or at even positions from which they are markup in UTF-16."""
+_MIN_MARKUP_SHARE = 0.02
+"""Share of ASCII in text from which a body that decodes as UTF-16 is that: pages have markup and blanks."""
+_ENDIAN = ("le", "be")
+_LABELS = {"x-mac-cyrillic": "mac-cyrillic", "x-mac-ukrainian": "mac-cyrillic"}
+"""Labels of the WHATWG standard that the table at hand lacks."""
 _SUPERSETS = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 """Codecs of Python for the WHATWG standard's meaning of a name."""
+_DETECTED = {"koi8-r": "koi8-u"}
+"""Where the statistics cannot tell two charsets: KOI8-U has letters in the place of a few lines and corners."""
 _SINGLE_BYTE = ("cp125", "cp866", "iso8859", "koi8", "mac-")
-
-
+_MIN_SEQUENCES = 3
+"""Sequences of UTF-8 from which valid text is no chance: one or two characters of GBK or EUC may be valid, too."""
 _WESTERN = ("cp1252", "iso8859-1", "iso8859-15")
+_OTHER_LATIN = ("cp1250", "iso8859-2", "cp1254")
+"""Charsets whose letters are as isolated as Western ones; the statistics tell them from enough text."""
 _LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
 """Bytes beyond ASCII except blanks, dashes and quotes, of which Western texts have runs."""
 _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
@@ -44,7 +58,9 @@ def decode(body: bytes, content_type: str) -> str:
     """`body` as text without its byte order mark, by the charset of the mark, of `content_type`, of the page's meta tag
     or of the bytes' statistics, the first that fits. Raises UndecodablePageError if none does.
 
-    A single-byte charset fits all bytes, which is no evidence: bytes that are UTF-8 are read as UTF-8.
+    Bytes that are UTF-8 are read as that: a single-byte charset fits all bytes, which is no evidence, and more than a
+    few characters of another charset are never UTF-8. A header of a Western charset, the default of many servers,
+    yields to a meta tag of another.
     """
     text = _decode(body, content_type)
     limit = MAX_UNREADABLE_FRACTION * len(text)
@@ -63,26 +79,43 @@ def _decode(body: bytes, content_type: str) -> str:
             return body[len(mark) :].decode(charset, "replace")
     if wide := _wide_charset(body, content_type):
         return body.decode(wide, "replace")
-    declared = _stated_charsets(body, content_type)
-    if not declared and _SHIFTS_TO_JAPANESE.search(body) and not body.lstrip(_ASCII):
-        return body.decode("iso2022_jp_ext", "replace")
-    utf8, is_utf8 = _as_utf8(body)
-    if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in declared[:1]):
+    stated = _stated_charsets(body, content_type)
+    utf8, num_invalid = _as_utf8(body)
+    is_utf8 = not num_invalid or _num_beyond_ascii(utf8) > 2 * num_invalid
+    fits_by_chance = bool(stated) and not stated[0].startswith(_SINGLE_BYTE)
+    fits_by_chance = fits_by_chance and (num_invalid > 0 or _num_beyond_ascii(utf8) < _MIN_SEQUENCES)
+    if is_utf8 and not fits_by_chance and not body.isascii():
         return utf8
-    if declared and declared[0] in _WESTERN and not _may_be_western(body):
-        detected = _codec(detect_encoding(body))
-        declared = [*declared[1:], *([detected] if detected else []), declared[0]]
-    for charset in declared:
+    for charset in _candidates(body, stated):
         text = body.decode(charset, "replace")
         if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
             return text
     if is_utf8:
         return utf8
-    korean = body.decode("cp949", "replace")
-    if _is_korean(korean):
-        return korean
-    guessed = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
+    guessed = body.decode(_detected(body) or "utf-8", "replace")
     return min(guessed, utf8, key=lambda text: text.count("\ufffd"))
+
+
+def _candidates(body: bytes, stated: list[str]) -> list[str]:
+    """`stated` and what the bytes show, the most trustworthy first."""
+    if stated and stated[0] not in _WESTERN:
+        return stated
+    if body.isascii():
+        return ["iso2022_jp_ext", *stated] if _SHIFTS_TO_JAPANESE.search(body) else stated
+    if others := [charset for charset in stated if charset not in _WESTERN]:
+        return [*others, *stated]
+    if stated and len(_LETTER.findall(body)) >= _MIN_LETTERS:
+        detected = _detected(body)
+        if detected and (detected in _OTHER_LATIN or not _has_isolated_letters(body)):
+            return [detected, *stated]
+    return stated
+
+
+def _detected(body: bytes) -> str | None:
+    if _is_korean(body.decode("cp949", "replace")):
+        return "cp949"
+    codec = _codec(detect_encoding(body))
+    return _DETECTED.get(codec, codec) if codec else None
 
 
 def _is_korean(text: str) -> bool:
@@ -95,13 +128,9 @@ def _is_korean(text: str) -> bool:
     return sum(map(letters.count, _FREQUENT_SYLLABLES)) >= _MIN_FREQUENT_SHARE * syllables
 
 
-def _may_be_western(body: bytes) -> bool:
-    """Whether the letters beyond ASCII are isolated, as in Western languages; in other scripts most are in runs.
-
-    Servers declare ISO-8859-1 for all content, because that is their default configuration.
-    """
-    letters = len(_LETTER.findall(body))
-    return letters < _MIN_LETTERS or 2 * sum(map(len, _RUN.findall(body))) <= letters
+def _has_isolated_letters(body: bytes) -> bool:
+    """Whether the letters beyond ASCII are isolated, as in Western languages; in other scripts most are in runs."""
+    return 2 * sum(map(len, _RUN.findall(body))) <= len(_LETTER.findall(body))
 
 
 def _stated_charsets(body: bytes, content_type: str) -> list[str]:
@@ -116,28 +145,47 @@ def _codec(label: str | None) -> str | None:
     """Python's name of the codec for a label of the web, or None if no browser knows it."""
     if not label:
         return None
-    mapped = map_encoding_to_html5(label.replace("latin-", "latin"), fallback_utf8=False)
+    mapped = _LABELS.get(label.lower()) or map_encoding_to_html5(label.replace("latin-", "latin"), fallback_utf8=False)
     return _SUPERSETS.get(mapped, mapped) if mapped else None
 
 
 def _wide_charset(body: bytes, content_type: str) -> str | None:
-    """UTF-16 by the zeros that its markup has at every other position; a few suffice if it is declared."""
+    """UTF-32, which other bytes never are, or UTF-16 by its ASCII; a little suffices if it is declared."""
     head = body[:_WIDE_BYTES]
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    is_stated = "utf-16" in content_type.lower()
-    enough = 0 if is_stated else _MIN_ZERO_FRACTION * len(head) / 2
-    if max(even, odd) <= enough or (4 * min(even, odd) > enough and not is_stated):
+    if b"\0" not in head:
         return None
-    return "utf-16-le" if odd > even else "utf-16-be"
+    for order in _ENDIAN:
+        if _decoded_head(head, f"utf-32-{order}"):
+            return f"utf-32-{order}"
+    texts = {f"utf-16-{order}": _decoded_head(head, f"utf-16-{order}") for order in _ENDIAN}
+    ascii_counts = {charset: len(text.encode("ascii", "ignore")) for charset, text in texts.items()}
+    wide, other = sorted(ascii_counts, key=ascii_counts.__getitem__, reverse=True)
+    is_stated = "utf-16" in content_type.lower()
+    enough = 0 if is_stated else max(1, _MIN_MARKUP_SHARE * len(texts[wide]))
+    # In the wrong order a few frequent characters, such as U+4E00, are ASCII.
+    if ascii_counts[wide] <= enough or (ascii_counts[wide] < 2 * ascii_counts[other] and not is_stated):
+        return None
+    return wide
 
 
-def _as_utf8(body: bytes) -> tuple[str, bool]:
-    """`body` decoded as UTF-8, and whether it is that: more characters beyond ASCII make sense than do not."""
+def _decoded_head(head: bytes, charset: str) -> str:
+    """The beginning of a body in `charset`, "" if that gives no text."""
+    text = codecs.getincrementaldecoder(charset)("replace").decode(head)
+    unreadable = text.count("\ufffd") + _num_controls(text.encode())
+    return "" if unreadable > MAX_UNREADABLE_FRACTION * len(text) else text
+
+
+def _as_utf8(body: bytes) -> tuple[str, int]:
+    """`body` decoded as UTF-8, and how many of its sequences are invalid."""
     try:
-        return body.decode("utf-8"), True
+        return body.decode("utf-8"), 0
     except UnicodeDecodeError:
         text = body.decode("utf-8", "replace")
-    return text, len(text) - len(text.encode("ascii", "ignore")) > 2 * text.count("\ufffd")
+    return text, text.count("\ufffd")
+
+
+def _num_beyond_ascii(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _num_controls(text: bytes) -> int:

@@ -159,3 +159,74 @@ TEXTS = {
 def test_charsets_that_nobody_declares_are_known_by_their_bytes(language, charset):
     page = f"<html><head><title>x</title></head><body><p>{TEXTS[language] * 3}</p></body></html>"
     assert decode(page.encode(charset), "") == page
+
+
+NORTH = {
+    "de": "Der kleine Leuchtturm an der Nordküste wurde lange vor dem Hafen gebaut; jedes Schiff steht im Büchlein.",
+    "pl": "Mała latarnia na północnym brzegu została zbudowana długo przed portem, a jej strażnicy piszą księgę.",
+    "tr": "Kuzey kıyısındaki küçük deniz feneri limandan çok önce inşa edildi ve bekçileri geçen gemiyi yazdılar.",
+    "uk": "Маленький маяк на північному березі збудували задовго до гавані, і його доглядачі записували кораблі.",
+    "ru": TEXTS["ru"],
+    "el": "Ο μικρός φάρος στη βόρεια ακτή χτίστηκε πολύ πριν από το λιμάνι και οι φύλακες έγραφαν κάθε πλοίο.",
+    "th": "ประภาคารเล็กบนชายฝั่งทางเหนือสร้างขึ้นก่อนท่าเรือนานแล้ว และผู้ดูแลจดชื่อเรือทุกลำที่ผ่านไป",
+    "ja": TEXTS["ja"],
+    "zh": "一一" + TEXTS["zh"] + "\u3000一",
+    "ko": TEXTS["ko"],
+}
+
+
+def page(language: str) -> str:
+    return f"<html><head><title>x</title></head><body><p>{NORTH[language] * 5}</p></body></html>"
+
+
+@pytest.mark.parametrize("language", NORTH)
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-32"])
+@pytest.mark.parametrize("header", ["text/html", "text/html; charset=iso-8859-1", "text/html; charset=gbk"])
+def test_wide_characters_are_known_by_their_markup_in_every_script(language, codec, header):
+    assert decode(page(language).encode(codec), header) == page(language)
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_few_bad_units_and_an_odd_byte_do_not_hide_wide_characters(codec):
+    body = page("zh").encode(codec)
+    cut = body[:100] + b"\xd8\xd8" + body[102:] + b"<"
+    assert decode(cut, "text/html").count("\ufffd") == 2
+
+
+@pytest.mark.parametrize("language", NORTH)
+@pytest.mark.parametrize("claim", ["gbk", "gb2312", "big5", "shift_jis", "euc-jp", "euc-kr"])
+def test_utf8_is_read_as_utf8_against_every_claim_of_a_multi_byte_charset(language, claim):
+    html = f'<meta charset="{claim}">{page(language)}'
+    assert decode(html.encode(), f"text/html; charset={claim}") == html
+
+
+@pytest.mark.parametrize("text", ["中", "联通", "北岸", "图像", "小的"])
+def test_one_or_two_characters_are_read_as_declared(text):
+    html = f"<meta charset=gbk><p>harbour {text}</p>"
+    assert decode(html.encode("gbk"), "text/html") == html
+
+
+@pytest.mark.parametrize(
+    ("language", "charset"),
+    [
+        *(("pl", "cp1250"), ("pl", "iso8859-2"), ("tr", "cp1254"), ("tr", "iso8859-9"), ("ja", "iso-2022-jp")),
+        *(("ko", "euc-kr"), ("uk", "koi8-u"), ("el", "iso8859-7"), ("th", "tis-620")),
+    ],
+)
+def test_a_western_header_yields_to_the_meta_tag_and_to_the_bytes(language, charset):
+    html = f"<meta charset={charset}>{page(language)}"
+    assert decode(html.encode(charset), "text/html; charset=ISO-8859-1") == html
+    assert decode(page(language).encode(charset), "text/html; charset=ISO-8859-1") == page(language)
+
+
+@pytest.mark.parametrize("text", WESTERN)
+@pytest.mark.parametrize("meta", ["", "<meta charset=windows-1252>", "<meta charset=utf-8>"])
+def test_a_western_header_holds_for_western_text(text, meta):
+    html = f"{meta}<p>{text * 3}</p>"
+    assert decode(html.encode("cp1252"), "text/html; charset=ISO-8859-1") == html
+
+
+@pytest.mark.parametrize("header", ["text/html", "text/html; charset=iso-8859-1", "text/html; charset=X-Mac-Cyrillic"])
+def test_the_letters_of_macintosh_are_read_as_declared(header):
+    html = f"<meta charset=x-mac-cyrillic>{page('ru')}"
+    assert decode(html.encode("mac-cyrillic"), header) == html
