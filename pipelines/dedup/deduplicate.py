@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +81,7 @@ def deduplicate(
         DedupInputError: If a file, column or model is missing or cannot be read, or two documents have the same id.
     """
     columns = columns or Columns()
-    semantic = _pinned(semantic) if semantic else None
+    semantic = _fingerprinted(semantic) if semantic else None
     with tempfile.TemporaryDirectory(prefix="dedup-", dir=scratch) as folder:
         home = Path(folder)
         names = [_write_shard(table, number, home) for number, table in enumerate(_tables(documents, columns))]
@@ -113,10 +114,11 @@ class LocalPasses:
 
         def run(numbered: tuple[int, Task]) -> Counts:
             number, task = numbered
-            own = folder.with_name(f"{folder.name}-{name}-{number}")
+            own = self.folder(f"{folder.name}-{name}-{number}")
             own.mkdir(parents=True)
             counts = task.run(own)
             _merge(own, folder)
+            shutil.rmtree(own)
             return counts
 
         return list(self.executor.map(run, enumerate(tasks)))
@@ -136,7 +138,7 @@ def _merge(own: Path, folder: Path) -> None:
             file.rename(target)
 
 
-def _pinned(semantic: SemanticOptions) -> SemanticOptions:
+def _fingerprinted(semantic: SemanticOptions) -> SemanticOptions:
     """The same rules with the digest of the model."""
     try:
         return replace(semantic, digest=fingerprint_model(semantic.model))

@@ -60,6 +60,16 @@ def test_files_and_threads_and_portions_change_nothing(corpus, tmp_path, monkeyp
     assert deduplicate(pa.table({"text": corpus}))["keep"].to_pylist() == expected
 
 
+def test_temporary_files_lie_in_the_scratch_folder_and_are_gone(corpus, tmp_path, monkeypatch):
+    scratch, system = tmp_path / "scratch", tmp_path / "system"
+    scratch.mkdir()
+    system.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(system))
+    for folder in (scratch, None):
+        deduplicate(pa.table({"text": corpus}), scratch=folder)
+    assert list(scratch.iterdir()) == list(system.iterdir()) == []
+
+
 def test_the_better_quality_stands_for_the_others(corpus):
     table = pa.table({"body": [corpus[0], corpus[0]], "name": ["a", "b"], "stars": [1, 5]})
     decisions = deduplicate(table, columns=Columns(text="body", doc_id="name", quality="stars"))
