@@ -172,7 +172,7 @@ def _run_on_cluster(
             for index in [waiting.pop() for _ in range(min(room, len(waiting)))]:
                 running[post(index)] = index
             done = ray.wait(list(running), timeout=POLL_S, fetch_local=False)[0]
-            # One look a turn: a request between two looks would cut short what is begun.
+            # One look a turn: a request between two looks would cut short begun shards.
             if stop := context.stop_reason():
                 # Shards that are begun are paid for: they are finished, and the others, posted or not, do not begin.
                 begun = _begun(context)

@@ -71,7 +71,7 @@ def add(tree: str, paths: Iterable[Path]) -> None:
 
     Raises OSError if a mount is not allowed.
     """
-    # Short paths first: mounting a folder includes everything below it, but not what links there point to.
+    # Short paths first: mounting a folder includes everything below it, but not the targets of links there.
     mounted: set[Path] = set()
     for path in sorted(paths, key=lambda path: (len(path.parts), path)):
         if path.parent in mounted and not path.is_symlink():

@@ -257,7 +257,7 @@ class _Pruning:
             return False
         if not self._has_links(element, MAX_LINK_DENSITY * characters) or self._is_listing(element):
             return False
-        if element.query_selector("h1") is not None:  # the title, between links to what it belongs to
+        if element.query_selector("h1") is not None:  # the title among links, such as breadcrumbs
             return False
         if element.tag in _HEADINGS and element.query_selector("a[href^='#']") is not None:
             return False
