@@ -1,4 +1,4 @@
-"""Keys and tokens that open something, by the forms that their makers publish."""
+"""Keys, tokens and passwords that open something: by their makers' published forms, or by the name before them."""
 
 import base64
 import binascii
@@ -8,38 +8,49 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pipelines.score.safety.token_forms import TOKEN_FORMS
+
 MIN_CHARACTERS = 20
-"""The shortest secret; shorter words are not looked at."""
+"""The shortest word that is looked at: one with a secret, or with its name and the secret."""
 MIN_ENTROPY_BITS = 3.0
-"""Per character, over the whole secret; placeholders such as ghp_xxxx... stay below."""
-_FORMS = (
-    # What another part must follow has an upper limit: without one, a long run of beginnings takes quadratic time.
-    r"(?P<aws>(?:AKIA|ASIA)[A-Z2-7]{16})",  # AWS IAM user guide, "Unique identifiers": access key ids
-    r"(?P<github>gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})",  # GitHub, "token formats"
-    r"(?P<gitlab>gl(?:pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,})",  # GitLab, "Token overview": prefixes
-    r"(?P<slack>xox[abeoprs]-(?:[0-9]{1,20}-)[0-9A-Za-z-]{10,})",  # Slack, "Token types"
-    r"(?P<google>AIza[0-9A-Za-z_-]{35})",  # Google Cloud, API keys
-    r"(?P<stripe>[sr]k_live_[0-9A-Za-z]{24,})",  # Stripe, "API keys": test keys open nothing
-    r"(?P<openai>sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,200}T3BlbkFJ[A-Za-z0-9_-]{20,})",  # gitleaks 8.24
-    r"(?P<anthropic>sk-ant-(?:api|admin)\d\d-[A-Za-z0-9_-]{80,})",  # gitleaks 8.24
-    r"(?P<npm>npm_[A-Za-z0-9]{36})",  # npm, "About access tokens"
-    r"(?P<huggingface>hf_[A-Za-z]{34})",  # gitleaks 8.24
-    # Slack, "Sending messages using incoming webhooks"
-    r"(?P<slack_hook>hooks\.slack\.com/services/T[A-Z0-9]{8,30}/B[A-Z0-9]{8,30}/[A-Za-z0-9]{24})",
-    r"(?P<sendgrid>SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})",  # SendGrid, "API keys"
-    r"(?P<twilio>SK[0-9a-f]{32})",  # Twilio, "API keys": the SID
-    r"(?P<pypi>pypi-AgEI[A-Za-z0-9_-]{50,})",  # PyPI, "API tokens"
-    r"(?P<telegram>[0-9]{8,10}:AA[A-Za-z0-9_-]{33})",  # Telegram, "Bot API": authorizing
-    r"(?P<azure>AccountKey=[A-Za-z0-9+/]{86}==)",  # Azure, "Configure connection strings"
-    r"(?P<discord>[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38})",  # gitleaks 8.24
-    r"(?P<digitalocean>do[opr]_v1_[0-9a-f]{64})",  # DigitalOcean, "Token formats"
-    r"(?P<databricks>dapi[0-9a-f]{32})",  # gitleaks 8.24
-    r"(?P<shopify>shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})",  # Shopify, "Access token formats"
-    r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,})",  # RFC 7519, section 3
+"""Per character, over the whole secret; placeholders such as ghp_aaaa... stay below."""
+_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(TOKEN_FORMS.values())})(?![A-Za-z0-9])")
+_PLACEHOLDER = re.compile(
+    r"x{4}|\*{3}|\.{3}|example|your[_-]?|placeholder|change[_-]?me|dummy|redacted|insert|replace"
+    r"|0{6}|abcdefgh|12345678",
+    re.IGNORECASE,
 )
-_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})(?![A-Za-z0-9])")
+"""What documentation has in the place of a secret: AKIAIOSFODNN7EXAMPLE."""
+_NAMES = ("key", "secret", "token", "passw", "passphrase", "pwd")
+_NAMED = re.compile(
+    r"(?<!public)(?<!public[_-])(?<!csrf)(?<!csrf[._-])"
+    r"(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?key|token|passw(?:or)?d|passphrase|pwd)"
+    r"[\"']?\s{0,3}(?::=|=>|[=:])\s{0,3}[\"'`]?(?:django-insecure-)?"
+    r"(?P<value>[A-Za-z0-9_+/=.~!@#$%^*-]{16,200})(?=[\"'`\s;,)}&<]|$)",
+    re.IGNORECASE,
+)
+_NAME_CHARACTERS = 40
+"""How far before a word the name of its secret is looked for."""
+_DIGIT = re.compile(r"\d")
+"""In a secret that only its name shows: drawn ones have one, most names and prose none."""
+_UNDRAWN = re.compile(
+    r"[a-z]{8}|[A-Z][a-z]{3,20}[A-Z][a-z]{3}|[A-Za-z]{3,20}[-_./][A-Za-z]{3,20}[-_./]|^0x|^pk_|^[\d.-]+$|^\W{0,3}[$%]"
+)
+"""Parts of names and paths, which drawn letters hardly ever form, public addresses, numbers and variables."""
+_USERINFO = re.compile(
+    r"://(?P<user>[^\s/?#:@]{0,100}):(?P<password>[^\s/?#:@<>{}\[\]()$%*\"']{4,100})@(?P<host>[\w.-]{3,253})"
+)
+_NO_HOSTS = re.compile(r"(?:^|\.)(?:example(?:\.\w+)?|test|invalid|localhost|host(?:name)?|server|domain\.\w+)$|^127\.")
+_SAMPLE_PASSWORDS = frozenset(
+    ("pass", "pswd", "user", "admin", "root", "test", "guest", "postgres", "port", "mysql", "p4ss")
+)
+_AUTHORIZATION = re.compile(
+    r"uthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"']?(?P<scheme>Basic|Bearer|[Tt]oken|ApiKey)\s{1,3}"
+    r"(?P<value>[A-Za-z0-9._~+/-]{8,4000}={0,2})"
+)
+"""RFC 9110, section 11.6.2, in a request or in code that sends it."""
 _AWS_SECRET = re.compile(
-    r"aws.{0,20}?(?:secret|sk)\w{0,20}[\"']?\s{0,3}[:=]{1,2}>?\s{0,3}[\"']?(?P<key>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    r"aws.{0,20}?(?:secret|sk)\w{0,20}[\"']?\s{0,3}[:=]{1,2}>?\s{0,3}[\"']?(?P<value>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
     re.IGNORECASE,
 )
 """AWS, "Programmatic access": a secret key has no distinctive form, so its name must precede it."""
@@ -48,42 +59,78 @@ _PEM = re.compile(
     r"[A-Za-z0-9+/=\s\\:,.()-]{64,8192}?-----END (?P=label)-----"
 )
 """RFC 7468, section 10, and RFC 9580, section 6.2; also with \\n written out, as in source code."""
+_PUTTY = re.compile(
+    r"Private-Lines: \d{1,4}\s{1,2}(?P<value>(?:[A-Za-z0-9+/=]{4,64}\r?\n){0,500}[A-Za-z0-9+/]{16,64}={0,2})"
+)
+"""PuTTY, appendix C: the file format of private keys."""
 
 
 def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """(start, end) of every secret in `text`; `words`: (start, end) of those of MIN_CHARACTERS or more."""
-    for start, end in words:
-        for match in _TOKEN.finditer(text, start, end):
-            if _is_secret(match):
-                yield match.span()
+    """(start, end) of every secret in `text`, none in another; `words`: (start, end) of those of MIN_CHARACTERS or
+    more."""
+    spans = [span for start, end in words for span in _in_word(text, start, end)]
     if "aws" in text or "AWS" in text:
-        keys = _AWS_SECRET.finditer(text)
-        yield from (key.span("key") for key in keys if _entropy(key["key"]) >= MIN_ENTROPY_BITS and not _is_sample(key))
+        spans += (key.span("value") for key in _AWS_SECRET.finditer(text) if _is_drawn(key["value"]))
+    if "uthorization" in text:
+        spans += (match.span("value") for match in _AUTHORIZATION.finditer(text) if _authorizes(match))
     if "PRIVATE KEY" in text:
-        yield from (match.span() for match in _PEM.finditer(text))
+        spans += (match.span() for match in _PEM.finditer(text))
+    if "PuTTY-User-Key-File" in text:
+        spans += (match.span("value") for match in _PUTTY.finditer(text))
+    done = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if end > done:
+            yield max(start, done), end
+            done = end
 
 
-def _is_secret(match: re.Match[str]) -> bool:
-    token = match[0]
-    if match["jwt"]:
-        return _has_algorithm(token.partition(".")[0])
-    # AWS marks the keys of its documentation: AKIAIOSFODNN7EXAMPLE.
-    return _entropy(token) >= MIN_ENTROPY_BITS and not (match["aws"] and token.endswith("EXAMPLE"))
+def _in_word(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for match in _TOKEN.finditer(text, start, end):
+        if _has_algorithm(match[0]) if match[0].startswith("eyJ") else _is_drawn(match[0]):
+            yield match.span()
+    is_address = text.find("://", start, end) >= 0
+    if is_address and (userinfo := _USERINFO.search(text, start, end)) and _is_password(userinfo):
+        yield userinfo.span("password")
+    first = max(0, start - _NAME_CHARACTERS)
+    assigned = text.find("=", first, end) >= 0 or (not is_address and text.find(":", first, end) >= 0)
+    if assigned and any(map(text[first:end].lower().__contains__, _NAMES)) and _DIGIT.search(text, start, end):
+        for match in _NAMED.finditer(text, first, end):
+            if match.end() > start and _is_drawn(match["value"]) and not _UNDRAWN.search(match["value"]):
+                yield match.span("value")
 
 
-def _is_sample(key: re.Match[str]) -> bool:
-    """Whether AWS marks the key as one of its documentation: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY."""
-    return "EXAMPLE" in key["key"]
+def _is_drawn(token: str) -> bool:
+    """Whether the characters are as different as drawn ones, and no placeholder."""
+    counts = Counter(token).values()
+    entropy_bits = -sum(count / len(token) * math.log2(count / len(token)) for count in counts)
+    return entropy_bits >= MIN_ENTROPY_BITS and not _PLACEHOLDER.search(token)
 
 
-def _has_algorithm(header: str) -> bool:
+def _is_password(userinfo: re.Match[str]) -> bool:
+    """Whether the password of an address is somebody's: documentation has some that are not."""
+    user, password, host = userinfo["user"].lower(), userinfo["password"].lower(), userinfo["host"].lower()
+    is_sample = password in (user, *_SAMPLE_PASSWORDS) or "pass" in password or _PLACEHOLDER.search(password)
+    return not is_sample and not _NO_HOSTS.search(host) and not password.isdecimal()
+
+
+def _authorizes(header: re.Match[str]) -> bool:
+    value = header["value"]
+    if header["scheme"] != "Basic":
+        return len(value) >= MIN_CHARACTERS and _DIGIT.search(value) is not None and _is_drawn(value)
+    whole = value.rstrip("=")
+    try:
+        user, colon, password = base64.b64decode(whole + "=" * (-len(whole) % 4), b"-_").partition(b":")
+    except binascii.Error:
+        return False
+    # RFC 7617 has the one of Aladdin.
+    return bool(colon and password) and user != password and password not in (b"open sesame", b"password", b"pass")
+
+
+def _has_algorithm(token: str) -> bool:
+    """Whether the first part of a JSON Web Token names its algorithm."""
+    header = token.partition(".")[0]
     try:
         fields = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
     except (binascii.Error, ValueError):
         return False
     return isinstance(fields, dict) and "alg" in fields
-
-
-def _entropy(token: str) -> float:
-    """Shannon entropy of the characters, in bits per character."""
-    return -sum(count / len(token) * math.log2(count / len(token)) for count in Counter(token).values())

@@ -236,7 +236,10 @@ def test_every_text_has_findings_inside_it(text):
         assert 0 <= finding.start < finding.end <= len(text)
 
 
-@pytest.mark.parametrize("pattern", [secrets._TOKEN, secrets._AWS_SECRET, secrets._PEM], ids=["tokens", "AWS", "PEM"])
+PATTERNS = {name: value for name, value in vars(secrets).items() if isinstance(value, re.Pattern)}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_a_text_of_beginnings_is_read_once(pattern):
     """A repetition without an upper limit is the last part of its form: otherwise each beginning of a secret in a run
     of them would be followed to the end of the run."""
