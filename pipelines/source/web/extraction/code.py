@@ -6,18 +6,26 @@ becomes a `pre` with a text of whole lines and without numbers.
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import cast
 
 from resiliparse.parse.html import ElementNode, HTMLTree, Node
 
 from pipelines.source.web.extraction.dom import inked, new_text, remove_all
+from pipelines.source.web.extraction.markup import Markup, names_in
 
-CODE = (
-    "pre,code,samp,kbd,tt,xmp,.highlight,.CodeMirror,.cm-editor,.cm-content,.ace_editor,.monaco-editor,.blob-code,"
-    ".syntaxhighlighter,.crayon-syntax"
+CODE_TAGS = frozenset({"pre", "code", "samp", "kbd", "tt", "xmp"})
+CODE_NAMES = frozenset(
+    [
+        *("highlight", "CodeMirror", "cm-editor", "cm-content", "ace_editor", "monaco-editor", "blob-code"),
+        *("syntaxhighlighter", "crayon-syntax"),
+    ]
 )
-"""Elements that hold code: HTML's own, and the class names of highlighters and editors that use none of them."""
+"""Class names of highlighters and editors that use none of CODE_TAGS."""
+CODE = ",".join((*sorted(CODE_TAGS), *(f".{name}" for name in sorted(CODE_NAMES))))
+"""Elements that hold code."""
+MIN_CODE_SHARE = 0.5
+"""Share of a block's text that is code from which the block is a listing."""
 BLANK_LINE = "\ufdd0"
 """Marks a blank line that text extraction must not treat as white space; a noncharacter of Unicode."""
 
@@ -59,6 +67,27 @@ _SPANS = "span:is(.line,[class*=code-line i],[class*=token-line i],[data-line])"
 """Spans that style sheets turn into lines."""
 
 
+def code_in(page: Markup) -> list[int]:
+    """The elements below the body of a page that hold code, in its order."""
+    may_be_called = any(name in page.html for name in CODE_NAMES)
+    called = (
+        {each for each in set(page.attributes) if "class=" in each and _is_called_code(each)} if may_be_called else ()
+    )
+    if not called and CODE_TAGS.isdisjoint(page.tags):
+        return []
+    indexed = islice(enumerate(zip(page.tags, page.attributes, strict=True)), 1, None)
+    return [index for index, (tag, attributes) in indexed if tag in CODE_TAGS or attributes in called]
+
+
+def lines_of_code(page: Markup) -> set[str]:
+    """The lines of a page that are in elements of code, without the blanks around them."""
+    return {line.strip() for listing in code_in(page) for line in page.text(listing).splitlines()}
+
+
+def _is_called_code(attributes: str) -> bool:
+    return not CODE_NAMES.isdisjoint(names_in(attributes)[0].split())
+
+
 def may_be_editor(element: ElementNode) -> bool:
     """Whether the class names of an element allow that it is one of EDITORS."""
     return not _EDITOR_NAMES.isdisjoint((element.class_name or "").lower().split())
@@ -73,12 +102,6 @@ def write_editors(tree: HTMLTree, body: ElementNode) -> None:
             editor_element.replace_with(_listing(tree, [each.rstrip("\n\u200b") for each in lines]))
     for text in body.query_selector_all("xmp").values():
         text.replace_with(_listing(tree, (text.text or "").split("\n")))
-
-
-def lines_of_code(body: ElementNode) -> set[str]:
-    """The lines below `body` that are in elements of code, without the blanks around them."""
-    listings = body.query_selector_all(CODE).values()
-    return {line.strip() for listing in listings for line in (listing.text or "").splitlines()}
 
 
 def write_listings(tree: HTMLTree, body: ElementNode, listings: Sequence[ElementNode]) -> None:

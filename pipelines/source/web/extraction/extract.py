@@ -8,21 +8,20 @@ from html import unescape
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from resiliparse.parse.html import ElementNode, HTMLTree
-
 from pipelines.source.document_sink import Extractor, TextFormat
-from pipelines.source.web.extraction.code import CODE, lines_of_code
+from pipelines.source.web.extraction.code import code_in, lines_of_code
 from pipelines.source.web.extraction.dom import inked
 from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
 from pipelines.source.web.extraction.layout.title import from_title
 from pipelines.source.web.extraction.layout.type_rules import RULES
+from pipelines.source.web.extraction.markup import Markup
 from pipelines.source.web.extraction.stated import stated_besides, stated_instead
 from pipelines.source.web.extraction.text import prose, tidy, without_repeats
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 8
+EXTRACTION_VERSION = 9
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
@@ -112,8 +111,8 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
     if extractor == "main_content":
         text = form.main_content(tree)
     else:
-        page_type = keep_main_part(html, tree.body, visible, form.has_captions)
-        text, engine = _cascade(html, tree, tree.body, form)
+        page_type, page = keep_main_part(html, tree.body, visible, form.has_captions)
+        text, engine = _cascade(html, page, form)
         if is_little(text, visible):
             text, engine = choose_again(html, text, form) or (text, engine)
         if _is_doubtful(text) and (stated := stated_instead(html, text, form)):
@@ -121,18 +120,18 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
         elif RULES[page_type].states_more and (stated := stated_besides(html, text, form)):
             text = tidy(f"{text}\n\n{stated}")
         if RULES[page_type].starts_at_title:
-            text = from_title(text, tree.body)
+            text = from_title(text, page)
         if not RULES[page_type].repeats:
-            text = without_repeats(text, lines_of_code(tree.body))
+            text = without_repeats(text, lines_of_code(page))
     return Extraction(text, engine, page_type, min(inked(text) / (visible or 1), 1.0))
 
 
-def _cascade(html: str, tree: HTMLTree, body: ElementNode, form: Format) -> tuple[str, str]:
+def _cascade(html: str, page: Markup, form: Format) -> tuple[str, str]:
     """Text of a pruned page, or trafilatura's if that is in doubt, with its engine."""
-    text = form.all_text(tree)
+    text = form.text(page)
     shorter = _without_tail(text, form.whole_lines)
     # The last lines of code look like buttons.
-    if len(shorter) < len(text) and body.query_selector(CODE) is None:
+    if len(shorter) < len(text) and not code_in(page):
         text = shorter
     if not _is_doubtful(text) or not _worth_trafilatura(html, text):
         return text, "resiliparse"

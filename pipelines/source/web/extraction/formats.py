@@ -8,6 +8,7 @@ from resiliparse.parse.html import HTMLTree
 
 from pipelines.source.document_sink import TextFormat
 from pipelines.source.web.extraction.dom import open_figures, remove_all
+from pipelines.source.web.extraction.markup import Markup
 from pipelines.source.web.extraction.rendering.styles import MARKDOWN, PLAIN, Style
 from pipelines.source.web.extraction.rendering.writer import render
 from pipelines.source.web.extraction.text import tidy
@@ -32,7 +33,11 @@ class Format(NamedTuple):
         if tree.body is None:
             return ""
         remove_all(tree.body, _SCRIPTS)
-        return tidy(render(tree.body, self.style))
+        return self.text(Markup(tree.body.html or ""))
+
+    def text(self, page: Markup) -> str:
+        """All text of a page's markup."""
+        return tidy(render(page, self.style))
 
     def main_content(self, tree: HTMLTree) -> str:
         """resiliparse's main content of a page, with the structure that it keeps: headings, lists and listings."""

@@ -7,7 +7,6 @@ taken out again.
 
 import re
 from functools import lru_cache
-from html import unescape
 
 _WORDS = (
     r"nav|shar(?:e|ing)|social|tags?|taglist|cookies?|consent|newsletter|subscri\w*|sidebar|bread-?crumbs?|footer|"
@@ -43,11 +42,6 @@ _SHOWN_ON_WIDE_SCREENS = re.compile(r"\w+:(?:block|flex|grid|inline|contents|tab
 _DIGITS = re.compile(r"\d+")
 NAMED_TAGS = ("div", "section", "ul", "ol", "p", "span", "header", "h2", "h3", "h4", "h5", "a")
 """Tags of elements that are boilerplate if their names are."""
-_START_TAG = re.compile(
-    # The parser writes each value in double quotes, and none in a value; a text may start a comment that never ends.
-    rf"""<(?:{"|".join(NAMED_TAGS)})(?: class="([^"]*)"| id="([^"]*)"| [^\s"=]+="[^"]*")+>|<!--.*?(?:-->|\Z)""",
-    re.DOTALL,
-)
 
 
 @lru_cache(maxsize=2**16)
@@ -58,17 +52,6 @@ def judge_names(class_names: str | None, element_id: str | None) -> tuple[bool, 
         names = [name for name in names if name != "hidden"]
     judgements = [_judge_name(name) for name in names if not _names_terms(name, names)]
     return any(boilerplate for boilerplate, _ in judgements), any(suspect for _, suspect in judgements)
-
-
-def names_in(html: str) -> list[tuple[str, str]]:
-    """Class names and id, as they are written, of each element of NAMED_TAGS that has any, in the parser's markup."""
-    return [names for names in _START_TAG.findall(html) if names[0] or names[1]]
-
-
-@lru_cache(maxsize=2**16)
-def may_be_boilerplate(class_names: str, element_id: str) -> bool:
-    """Whether one of `names_in` is boilerplate's own, or suspect."""
-    return any(judge_names(unescape(class_names), unescape(element_id)))
 
 
 @lru_cache(maxsize=2**16)

@@ -1,17 +1,16 @@
 """The title of a page that sells or lists things: the text above it is a menu."""
 
-from resiliparse.parse.html import ElementNode
-
-from pipelines.source.web.extraction.dom import one_by_one
+from pipelines.source.web.extraction.markup import Markup
 from pipelines.source.web.extraction.text import prose
 
 _HEADING_MARK = "# "
 
 
-def from_title(text: str, body: ElementNode) -> str:
-    """`text`, plain or in Markdown, from the first line on that is an `h1` of `body`, if it has more prose below that
+def from_title(text: str, page: Markup) -> str:
+    """`text`, plain or in Markdown, from the first line on that is an `h1` of `page`, if it has more prose below that
     line than above; all of it otherwise."""
-    titles = {" ".join((heading.text or "").split()) for heading in one_by_one(body.query_selector_all("h1"))} - {""}
+    headings = (page.text(index) for index, tag in enumerate(page.tags) if tag == "h1")
+    titles = {" ".join(heading.split()) for heading in headings} - {""}
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.removeprefix(_HEADING_MARK) in titles), 0)
     above, below = "\n".join(lines[:first]), "\n".join(lines[first:])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from pipelines.source.web.extraction.rendering.tokens import attribute
+from pipelines.source.web.extraction.markup import attribute
 
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:(?:language|lang|highlight-source|highlight-text|highlight|src|syntax|code)[-:]|"

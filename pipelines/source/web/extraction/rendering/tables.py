@@ -1,9 +1,7 @@
 """Tables of data: a row a line, with any content of its cells."""
 
-from collections.abc import Sequence
-
+from pipelines.source.web.extraction.markup import Markup, attribute
 from pipelines.source.web.extraction.rendering.styles import Style
-from pipelines.source.web.extraction.rendering.tokens import Token, attribute
 
 MAX_CELL_CHARACTERS = 1000
 """Characters of a cell above which a table lays out a page."""
@@ -19,7 +17,7 @@ class _Shape:
         self.start, self.is_data, self.num_rows, self.num_cells = start, True, 0, 0
         self.most_cells = self.characters = 0
 
-    def read(self, tag: str, content: str) -> None:
+    def read(self, tag: str, text: str) -> None:
         if tag == "tr":
             self.num_rows += 1
             self.num_cells = 0
@@ -27,30 +25,38 @@ class _Shape:
             self.num_cells += 1
             self.most_cells = max(self.most_cells, self.num_cells)
             self.characters = 0
-        elif not tag:
-            self.characters += len(content)
-            self.is_data &= self.characters <= MAX_CELL_CHARACTERS or not content.strip()
         else:
             self.is_data &= tag not in _BLOCKS
+        if text:
+            self.read_text(text)
+
+    def read_text(self, text: str) -> None:
+        self.characters += len(text)
+        self.is_data &= self.characters <= MAX_CELL_CHARACTERS or not text.strip()
 
 
-def tables_of_data(page: Sequence[Token]) -> set[int]:
-    """Indices in `page` of the start tags of tables that hold data: at least two cells in a row, no table inside."""
+def tables_of_data(page: Markup) -> set[int]:
+    """The tables of a page that hold data: at least two cells in a row, no table inside."""
     data: set[int] = set()
+    if "table" not in page.tags:
+        return data
     around: list[_Shape] = []
-    for index, (tag, content) in enumerate(page):
+    for index, (tag, text) in enumerate(zip(page.tags, page.texts, strict=True)):
         if tag == "table":
             if around:
                 around[-1].is_data = False
             around.append(_Shape(index))
+            around[-1].read_text(text)
         elif not around:
             continue
         elif tag == "/table":
             table = around.pop()
             if table.is_data and table.num_rows and table.most_cells >= 2:
                 data.add(table.start)
+            if around:
+                around[-1].read_text(text)
         else:
-            around[-1].read(tag, content)
+            around[-1].read(tag, text)
     return data
 
 

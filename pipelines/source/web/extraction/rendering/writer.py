@@ -4,12 +4,12 @@ One look at the markup of the tree, token by token and without recursion, for el
 is not escaped: a language model reads the page's own words. Links and emphasis are left out.
 """
 
-from resiliparse.parse.html import ElementNode
+from collections.abc import Iterator
 
+from pipelines.source.web.extraction.markup import FIXED_BLANK, PHRASES, VOID, Markup, attribute
 from pipelines.source.web.extraction.rendering import listings
 from pipelines.source.web.extraction.rendering.styles import Style
 from pipelines.source.web.extraction.rendering.tables import Table, tables_of_data
-from pipelines.source.web.extraction.rendering.tokens import FIXED_BLANK, VOID, Token, attribute, tokens
 
 MAX_INDENTED = 12
 """Lists and quotations inside each other from which nothing is indented any more."""
@@ -22,6 +22,7 @@ _BLOCKS = frozenset(
     ]
 )
 _HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
+_PARAGRAPH = ("p", "/p")
 _SEPARATE = frozenset({"p", "pre", "blockquote", "hr", *_HEADINGS})
 """Elements with an empty line before and after them in plain text."""
 _UNPRINTED = frozenset(
@@ -32,19 +33,20 @@ _UNPRINTED = frozenset(
 )
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
 _CONTAINERS = frozenset({"li", "blockquote", "dd"})
+_PLAIN = frozenset(
+    f"{slash}{tag}" for slash in ("", "/") for tag in _BLOCKS - {"dd", "li", "menu", "ol", "table", "ul"}
+)
+"""Start and end tags of blocks that only end the paragraph before."""
 _BREAK = "\ufdd1"
 """Placeholder for a line break in a paragraph; a noncharacter of Unicode."""
 _RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 
 
-def render(element: ElementNode, style: Style) -> str:
-    """Text of an element and all below it."""
-    html = element.html or ""
-    page = tokens(html)
-    writer = _Writer(style, tables_of_data(page) if "<table" in html else set())
-    for index, token in enumerate(page):
-        writer.read(index, token)
+def render(page: Markup, style: Style) -> str:
+    """Text of a page."""
+    writer = _Writer(page, style)
+    writer.read()
     writer.end_paragraph()
     return "\n".join(writer.lines).replace(FIXED_BLANK, " ")
 
@@ -89,16 +91,16 @@ class _List:
 class _Writer:
     """The lines written so far, and all that is open."""
 
-    def __init__(self, style: Style, data_tables: set[int]) -> None:
+    def __init__(self, page: Markup, style: Style) -> None:
         self.lines: list[str] = []
+        self._page = page
         self._style = style
         self._is_separate = True
-        self._data_tables = data_tables
+        self._data_tables = tables_of_data(page)
         self._paragraph: list[str] = []
         self._heading = ""
         self._containers: list[_Container] = []
         self._lists: list[_List] = []
-        self._open: list[Token] = []
         self._skipped = ""
         self._skipped_depth = 0
         self._code: list[str] | None = None
@@ -107,23 +109,36 @@ class _Writer:
         self._cell = ""
         self._marks: list[tuple[str, int]] = []
 
-    def read(self, index: int, token: Token) -> None:
-        tag, content = token
-        if self._skipped:
-            self._skip(tag)
-        elif not tag:
-            (self._paragraph if self._code is None else self._code).append(content)
-        elif tag[0] == "/":
-            self._end(tag[1:])
-        else:
-            self._start(tag, content, index)
+    def read(self) -> None:
+        """Write the page, except for the paragraph at its end."""
+        page = self._page
+        for index, (tag, text) in enumerate(zip(page.tags, page.texts, strict=True)):
+            if tag and tag not in PHRASES:
+                if self._skipped:
+                    self._skip(tag)
+                elif tag in _PLAIN and self._code is None and self._table is None:
+                    self.end_paragraph()
+                    self._is_separate |= tag in _PARAGRAPH
+                elif tag[0] == "/":
+                    self._end(tag[1:])
+                else:
+                    self._start(tag, page.attributes[index], index)
+            if not text or self._skipped:
+                continue
+            if self._code is not None:
+                self._code.append(text)
+            elif self._paragraph or not text.isspace():
+                self._paragraph.append(text)
 
     def end_paragraph(self) -> None:
         """Write the paragraph that is open, a line for each of its line breaks."""
+        if self._marks:
+            self._marks.clear()
+        if not self._paragraph:
+            return
         text = "".join(self._paragraph)
         self._paragraph.clear()
-        self._marks.clear()
-        if not text or text.isspace():
+        if text.isspace():
             return
         lines = (" ".join(line.split()) for line in text.split(_BREAK))
         block = [line for line in lines if line.strip(FIXED_BLANK)]
@@ -165,7 +180,6 @@ class _Writer:
         if tag in _UNPRINTED:
             self._skipped, self._skipped_depth = tag, 1
             return
-        self._open.append((tag, content))
         if self._code is not None:
             self._start_in_code(tag, content)
         elif self._table is not None:
@@ -216,13 +230,22 @@ class _Writer:
             self._code = []
             if self._containers and self._containers[-1].tag == "blockquote":
                 self._containers[-1].unmark()
-            self._language = listings.language([attributes for _, attributes in self._open[:-4:-1]])
+            self._language = listings.language(self._attributes_around(index))
         elif tag == "table" and index in self._data_tables:
             self._table = Table()
         elif tag in ("ul", "ol", "menu"):
             self._lists.append(_List(self._style, _integer(attribute(content, "start"), 1) if tag == "ol" else None))
         elif tag in _CONTAINERS:
             self._start_container(tag, content)
+
+    def _attributes_around(self, index: int) -> Iterator[str]:
+        """Attributes of an element and of the two around it."""
+        page = self._page
+        for _ in range(3):
+            yield page.attributes[index]
+            index = page.parents[index]
+            while page.tags[index] in PHRASES:
+                index = page.parents[index]
 
     def _start_container(self, tag: str, content: str) -> None:
         style = self._style
@@ -243,8 +266,6 @@ class _Writer:
     # ---------------------------------------------------------------- end tags
 
     def _end(self, tag: str) -> None:
-        while self._open and self._open.pop()[0] != tag:
-            pass
         if self._code is not None:
             self._end_in_code(tag)
         elif self._table is not None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.source.web.extraction import extract as module
 from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.markup import Markup
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 MENU = "<nav><ul><li><a href='/'>Start</a></li><li><a href='/map'>Map</a></li></ul></nav>"
@@ -168,9 +169,8 @@ def test_whatever_stands_around_the_whole_page_its_prose_is_there(around, each):
 
 @pytest.mark.parametrize("left", ["", "Read on.", "The river rose. "])
 def test_a_page_of_which_little_is_left_is_chosen_again_and_says_so(left, monkeypatch):
-    def lose(_, body, *__):
-        body.inner_html = f"<p>{left}</p>"
-        return "article"
+    def lose(*_):
+        return "article", Markup(f"<body><p>{left}</p></body>")
 
     monkeypatch.setattr(module, "keep_main_part", lose)
     monkeypatch.setattr(module, "_trafilatura", lambda *_: ("", ""))

@@ -1,17 +1,13 @@
 """Selectors that are arranged for speed match the same elements as their rules one by one."""
 
-from html import unescape
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.web.extraction.code import EDITORS, may_be_editor
-from pipelines.source.web.extraction.dom import remove_all
-from pipelines.source.web.extraction.layout.boilerplate import NAMED, NO_TEXT, SURROUNDINGS, may_ask_for_consent
+from pipelines.source.web.extraction.layout.boilerplate import NO_TEXT, SURROUNDINGS, may_ask_for_consent
 from pipelines.source.web.extraction.layout.main_part import MAIN_PARTS
-from pipelines.source.web.extraction.layout.names import judge_names, may_be_boilerplate, names_in
 from pipelines.source.web.extraction.visible import SPECIAL, is_hidden_by_attribute
 
 EDITOR_RULES = [
@@ -240,30 +236,6 @@ def test_a_page_of_everything_has_an_element_for_each_rule(selector, rules, doct
     by_rule = [set(body.query_selector_all(rule).values()) for rule in rules]
     assert all(by_rule)
     assert set(body.query_selector_all(selector).values()) == set().union(*by_rule)
-
-
-@given(html=PAGES)
-def test_elements_without_class_and_id_are_all_that_the_search_for_names_leaves_out(html):
-    body = body_of(html)
-    whole = body.query_selector_all(":is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a):is([class],[id])").values()
-    left_out = set(whole) - set(body.query_selector_all(NAMED).values())
-    assert {judge_names(each.class_name, each.id) for each in left_out} <= {(False, False)}
-    assert not any(each.class_name or each.id for each in left_out)
-
-
-@given(html=PAGES)
-def test_the_names_in_the_markup_are_those_of_the_elements_one_by_one(html):
-    body = body_of(html)
-    remove_all(body, NO_TEXT)
-    elements = body.query_selector_all(NAMED).values()
-    names = names_in(body.html)
-    assert [tuple(map(unescape, each)) for each in names] == [(e.class_name or "", e.id or "") for e in elements]
-    assert [may_be_boilerplate(*each) for each in names] == [any(judge_names(e.class_name, e.id)) for e in elements]
-
-
-@pytest.mark.parametrize(("html", "expected"), [("<!--<p class=a>--><p class=b>", [("b", "")]), ("<xmp><!--<p>", [])])
-def test_comments_name_nothing(html, expected):
-    assert names_in(body_of(f"<body>{html}").html) == expected
 
 
 @given(html=PAGES)

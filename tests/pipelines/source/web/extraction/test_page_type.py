@@ -53,7 +53,7 @@ PAGES = {
 def type_of(html: str) -> str:
     body = visible_page(html).tree.body
     assert body is not None
-    return keep_main_part(html, body, length(body))
+    return keep_main_part(html, body, length(body))[0]
 
 
 @pytest.mark.parametrize("expected", PAGES)

@@ -1,0 +1,229 @@
+"""Removes boilerplate from the main part of a page: blocks by their names, and lists of links."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, islice
+
+from pipelines.source.web.extraction.code import MIN_CODE_SHARE, code_in
+from pipelines.source.web.extraction.layout.names import NAMED_TAGS, judge_names, kind_of
+from pipelines.source.web.extraction.layout.removals import Removal, spared
+from pipelines.source.web.extraction.layout.type_rules import Rules
+from pipelines.source.web.extraction.markup import Markup, attribute, names_in
+
+MAX_NAMED_SHARE = 0.5
+"""Share of the main part above which a block is never boilerplate, regardless of its name."""
+MAX_SUSPECT_SHARE = 0.2
+"""As MAX_NAMED_SHARE, for names that boilerplate and content both bear."""
+MIN_LEFT_SHARE = 0.2
+"""Share of the main part that pruning leaves: above all the blocks that are called the same, answers called comments or
+entries that are links, are the page's content."""
+MIN_ENTRIES = 3
+"""Blocks of one kind from which they are entries of a list, if their share of the page is large."""
+SHORT_CHARACTERS = 140
+"""A suspect block shorter than this goes."""
+MAX_SUSPECT_LINK_DENSITY = 0.4
+"""Share of a longer suspect block's characters that are links above which it goes."""
+MAX_LINK_DENSITY = 0.5
+"""Share of characters that are links above which any block is a list of links and goes."""
+MAX_LINK_LIST_CHARACTERS = 2600
+"""A longer block of links may be the purpose of the page."""
+MIN_HEADED_BLOCKS = 3
+"""Blocks of a page whose ids repeat their headings from which its ids are made of headings and name nothing."""
+
+_NAMED = frozenset(NAMED_TAGS)
+_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_LINKED = frozenset({"ul", "ol", "table", "div", "p", "h2", "h3", "h4", "h5"})
+_HEADED = frozenset({"section", "div", *_HEADINGS})
+
+
+def prune(page: Markup, main: int, characters: int, rules: Rules) -> None:
+    """Remove the boilerplate below the element `main` of a page, which has so many `characters` that are not blank."""
+    pruning = _Pruning(page, main, rules)
+    left = max(0, characters - pruning.remove_named(characters))
+    if rules.link_lists:
+        if left < characters:
+            pruning.measure()
+        pruning.remove_link_lists(left)
+
+
+class _Pruning:
+    """The elements of a page with their characters, and the rules for them."""
+
+    def __init__(self, page: Markup, main: int, rules: Rules) -> None:
+        self._page, self._rules = page, rules
+        self._below = range(main + 1, page.ends[main])
+        self._code = code_in(page)
+        self._has_code = any(each in self._below for each in self._code)
+        self._in_code = _Outermost(page, self._code)
+        self._headed: bool | None = None
+        self.measure()
+
+    def measure(self) -> None:
+        """Count the characters before each tag, and those of the links."""
+        tags = self._page.tags
+        self._code = [index for index in self._code if tags[index]]
+        self._before: list[int] = list(accumulate(self._page.characters, initial=0))
+        self._links = [index for index, tag in enumerate(tags) if tag == "a"]
+        self._in_links: list[int] = list(accumulate(map(self._length, self._links), initial=0))
+
+    def remove_named(self, total: int) -> int:
+        """Remove the blocks that are boilerplate by their names; returns how many characters went of `total`."""
+        tags, attributes = self._page.tags, self._page.attributes
+        named = [index for index in self._below if tags[index] in _NAMED]
+        names = {attributes[index] for index in named}
+        suspicious = {each for each in names if any(judge_names(*names_in(each)))}
+        named = [index for index in named if attributes[index] in suspicious]
+        return self._remove(named, lambda element: self._is_named_boilerplate(element, total), total)
+
+    def remove_link_lists(self, total: int) -> int:
+        """Remove the blocks that consist of links; returns how many characters went of `total`."""
+        tags, tables = self._page.tags, _tables_with_head(self._page)
+        linked = [index for index in self._below if tags[index] in _LINKED and index not in tables]
+        titles = [index for index, tag in enumerate(tags) if tag == "h1"]
+        return self._remove(
+            linked,
+            # The title stays among links, such as breadcrumbs.
+            lambda element: self._is_link_list(element) and self._first_in(element, titles) is None,
+            total,
+        )
+
+    def _remove(self, candidates: Iterable[int], goes: Callable[[int], bool], total: int) -> int:
+        """Remove the `candidates` that `goes` picks, unless one is the content of the page; descendants of removed
+        elements are not tested. Returns how many characters went."""
+        page, removals, end = self._page, [], 0
+        for element in candidates:
+            if element > end and goes(element) and not (self._has_code and element in self._in_code):
+                kind = kind_of(page.tags[element], names_in(page.attributes[element])[0])
+                removals.append(Removal(element, self._length(element), kind))
+                end = page.ends[element]
+        going = spared(self._without_entries(removals, total), total, MIN_LEFT_SHARE, self._lengths_of_links)
+        for each in going:
+            page.remove(each.element)
+        return sum(each.characters for each in going)
+
+    def _without_entries(self, removals: list[Removal[int]], total: int) -> list[Removal[int]]:
+        """`removals` without the kinds that repeat and together hold much of the main part: the entries of a page that
+        lists them."""
+        rules = self._rules
+        if rules.min_entries_share >= 1:
+            return removals
+        members = Counter(each.kind for each in removals)
+        characters: Counter[object] = Counter()
+        for each in removals:
+            characters[each.kind] += each.characters
+        entries = {
+            kind
+            for kind in members
+            if members[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * total
+        }
+        return [each for each in removals if each.kind not in entries or not self._may_be_entry(each.element)]
+
+    def _may_be_entry(self, element: int) -> bool:
+        return self._rules.entries_of_any_name or not judge_names(names_in(self._page.attributes[element])[0], None)[0]
+
+    def _is_named_boilerplate(self, element: int, total: int) -> bool:
+        class_names, element_id = names_in(self._page.attributes[element])
+        boilerplate, suspect = judge_names(class_names, element_id)
+        if not boilerplate and not suspect:
+            return False
+        if element_id and self._is_named_after_its_heading(element):
+            boilerplate, suspect = judge_names(class_names, None)
+        if boilerplate and self._length(element) <= MAX_NAMED_SHARE * total:
+            return not self._is_listing(element)
+        if not suspect or not self._rules.suspects:
+            return False
+        return self._is_boilerplate(element, total) and not self._is_listing(element)
+
+    def _is_boilerplate(self, suspect: int, total: int) -> bool:
+        characters = self._length(suspect)
+        if characters > MAX_SUSPECT_SHARE * total:
+            return False
+        return characters < SHORT_CHARACTERS or self._length_of_links(suspect) > MAX_SUSPECT_LINK_DENSITY * characters
+
+    def _is_link_list(self, element: int) -> bool:
+        characters = self._length(element)
+        if not 0 < characters < MAX_LINK_LIST_CHARACTERS:
+            return False
+        if self._length_of_links(element) <= MAX_LINK_DENSITY * characters or self._is_listing(element):
+            return False
+        return not (self._page.tags[element] in _HEADINGS and self._has_link_to_itself(element))
+
+    def _has_link_to_itself(self, heading: int) -> bool:
+        attributes = self._page.attributes
+        return any(
+            attribute(attributes[link], "href").startswith("#") for link in self._links[slice(*self._inside(heading))]
+        )
+
+    def _is_listing(self, element: int) -> bool:
+        """Whether most of the element's text is code, as in the blocks that highlighters make."""
+        code = self._first_in(element, self._code)
+        return code is not None and self._length(code) >= MIN_CODE_SHARE * self._length(element)
+
+    def _is_named_after_its_heading(self, element: int) -> bool:
+        if not self._repeats_heading(element):
+            return False
+        if self._headed is None:
+            page = self._page
+            blocks = (index for index in self._below if page.tags[index] in _HEADED and "id=" in page.attributes[index])
+            headed = filter(self._repeats_heading, blocks)
+            self._headed = sum(1 for _ in islice(headed, MIN_HEADED_BLOCKS)) == MIN_HEADED_BLOCKS
+        return self._headed
+
+    def _repeats_heading(self, element: int) -> bool:
+        """Whether the id of an element is generated from its heading."""
+        page = self._page
+        heading = element if page.tags[element] in _HEADINGS else page.first_child(element)
+        if heading is None or page.tags[heading] not in _HEADINGS:
+            return False
+        slug = _letters(page.text(heading))
+        return bool(slug) and _letters(names_in(page.attributes[element])[1]) == slug
+
+    def _length(self, element: int) -> int:
+        """Characters of the element's text that are not blank."""
+        return self._before[self._page.ends[element]] - self._before[element]
+
+    def _first_in(self, element: int, others: Sequence[int]) -> int | None:
+        """The first in an element of some others, which are in the order of the page."""
+        index = bisect_right(others, element)
+        return others[index] if index < len(others) and others[index] < self._page.ends[element] else None
+
+    def _length_of_links(self, element: int) -> int:
+        first, end = self._inside(element)
+        return self._in_links[end] - self._in_links[first]
+
+    def _lengths_of_links(self, element: int) -> Iterator[int]:
+        return map(self._length, self._links[slice(*self._inside(element))])
+
+    def _inside(self, element: int) -> tuple[int, int]:
+        """The first of the links in an element, and the first after it."""
+        return bisect_right(self._links, element), bisect_right(self._links, self._page.ends[element])
+
+
+class _Outermost:
+    """Those of some elements, in the order of their page, that are in no other of them, as ranges of tags."""
+
+    def __init__(self, page: Markup, elements: Iterable[int]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for element in elements:
+            if not self._ends or element > self._ends[-1]:
+                self._starts.append(element)
+                self._ends.append(page.ends[element])
+
+    def __contains__(self, element: int) -> bool:
+        """Whether an element is one of them, or in one."""
+        index = bisect_right(self._starts, element)
+        return index > 0 and element <= self._ends[index - 1]
+
+
+def _tables_with_head(page: Markup) -> _Outermost:
+    heads = [index for index, tag in enumerate(page.tags) if tag == "th"]
+    tables = (index for index, tag in enumerate(page.tags) if tag == "table") if heads else ()
+    return _Outermost(
+        page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
+    )
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
