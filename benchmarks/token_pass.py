@@ -1,4 +1,4 @@
-"""One more token on one CPU core: `arctic_model.inference.cpu.cpu_pass` against a pass of the whole model.
+"""One more token of one sequence on one CPU core: the compiled `TokenPass` against a pass of the whole model.
 
 The quickstart's model with random weights, float32, after 0 to 512 tokens in the cache; and for scale the time of a
 Llama of `transformers` with the same number of layers of the same width.
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from harness import arguments, interleave, machine, one_core, report
 
-from arctic_model.inference.cpu.cpu_pass import CpuPass
+from arctic_model.inference.cpu.token_pass import TokenPass
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 
-OURS, WHOLE, LLAMA = "cpu_pass", "a pass of the layers' own code", "transformers' Llama"
+OURS, WHOLE, LLAMA = "token_pass", "a pass of the layers' own code", "transformers' Llama"
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     print(machine("torch", "transformers"))
     rates = {name: num_tokens / timing.median for name, timing in result.items()}
     ours = rates.pop(OURS)
-    report("cpu_pass", ours, rates, "tokens per CPU second after 512", ours / rates[WHOLE], "2 x a pass or more")
+    report("token_pass", ours, rates, "tokens per CPU second after 512", ours / rates[WHOLE], "2 x a pass or more")
 
 
 def random_model() -> ArcticModel:
@@ -47,7 +47,7 @@ def contenders(model: ArcticModel, length: int, num_tokens: int) -> dict[str, Ca
     ids = torch.randint(model.config.vocab_size, (length + num_tokens,)).tolist()
     locations = range(length, length + num_tokens)
 
-    fast, caches = CpuPass(model), model.new_caches(length + num_tokens)
+    fast, caches = TokenPass(model), model.new_caches(length + num_tokens)
     for cache in caches:
         torch.nn.init.normal_(cache.keys)
         torch.nn.init.normal_(cache.values)
