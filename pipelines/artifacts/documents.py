@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer, read_schema, read_table, write_table
+from pipelines.errors import require_encodable
 
 DOCUMENTS = pa.schema(
     [
@@ -123,9 +124,17 @@ class Document:
 
     @property
     def doc_id(self) -> str:
-        """32 hex digits from the text and its provenance: the same on every machine, in every order."""
-        content = hashlib.sha256(self.text.encode()).hexdigest()
-        return hashlib.sha256(f"{content}\n{self.origin}\n{self.offset}\n{self.url}".encode()).hexdigest()[:32]
+        """32 hex digits from the text and its provenance: the same on every machine, in every order.
+
+        Raises OptionError if one of them has lone surrogates, which no encoding has.
+        """
+        try:
+            content = hashlib.sha256(self.text.encode()).hexdigest()
+            return hashlib.sha256(f"{content}\n{self.origin}\n{self.offset}\n{self.url}".encode()).hexdigest()[:32]
+        except UnicodeEncodeError:
+            for name in ("text", "origin", "url"):
+                require_encodable(getattr(self, name), f"a document's {name}")
+            raise
 
 
 def draw_split(group: str, heldout_fraction: float) -> str:
@@ -165,13 +174,14 @@ class DocumentWriter:
     def write(self, document: Document) -> int:
         """Add a document; returns the UTF-8 bytes of its text.
 
-        Raises UnicodeEncodeError, and adds nothing, if a field has lone surrogates, which no encoding has.
+        Raises OptionError, and adds nothing, if a field has lone surrogates, which no encoding has.
         """
+        require_encodable(document.text, "a document's text")
         size = len(document.text.encode())
         row = {"doc_id": document.doc_id, **asdict(document)}
         for name, value in row.items():
             if name != "text" and isinstance(value, str):
-                value.encode()
+                require_encodable(value, f"a document's {name}")
         self._rows.append(row)
         self._held_bytes += size
         if len(self._rows) >= ROW_GROUP_DOCUMENTS or self._held_bytes >= ROW_GROUP_BYTES:

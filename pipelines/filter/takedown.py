@@ -13,6 +13,8 @@ from pipelines.artifacts.formats.urls import host_key, host_of, page_key
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", re.IGNORECASE)
 _WITH_SCHEME = re.compile(r"\w+://|https?:", re.IGNORECASE)
+_WITH_PORT = re.compile(rf"{_DOMAIN.pattern}\.?:\d{{1,5}}/", re.IGNORECASE)
+_QUOTES = "\"'`“”„‘’«»"
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 
 
@@ -28,13 +30,13 @@ class Takedown:
 
     @classmethod
     def of(cls, lines: Iterable[str], file_name: str = "takedown") -> "Takedown":
-        """One entry a line: 32 hex digits, a URL with its scheme, or a domain (also as `*.example.org`). Empty lines
-        and what follows a `#` at the start or behind a blank are passed over. Raises ValueError, naming the line, if it
-        is none of the three."""
+        """One entry a line: 32 hex digits, a URL with its scheme or port, or a domain (also as `*.example.org`), in
+        quotes or not. Empty lines and what follows a `#` at the start or behind a blank are passed over. Raises
+        ValueError, naming the line, if it is none of the three."""
         keys_by_kind: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
         entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
-            entry = _COMMENT.sub("", line).strip()
+            entry = _unquoted(_COMMENT.sub("", line).strip())
             if entry:
                 kind, key = _read(entry, f"{file_name}:{number}")
                 keys_by_kind[kind].add(key)
@@ -70,6 +72,11 @@ def read_lines(path: Path) -> list[str]:
     return list_lines(path.read_bytes())
 
 
+def _unquoted(entry: str) -> str:
+    """An entry without the quotes around it, and the comma of a list behind them."""
+    return entry.rstrip(",").strip(_QUOTES) if entry and entry[0] in _QUOTES else entry
+
+
 def _read(entry: str, line: str) -> tuple[str, str]:
     """Kind of an entry, and its normalized form."""
     if _DOC_ID.fullmatch(entry.lower()):
@@ -77,6 +84,8 @@ def _read(entry: str, line: str) -> tuple[str, str]:
     if _WITH_SCHEME.match(entry) and host_of(entry):
         return "urls", page_key(entry)
     domain = entry.removeprefix("*").removeprefix(".")
+    if _WITH_PORT.match(entry) and host_of(entry):
+        return "urls", page_key(entry)
     if _DOMAIN.fullmatch(domain.removesuffix(".")):
         return "domains", host_key(domain)
     raise ValueError(

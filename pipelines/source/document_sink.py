@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from infra.host.masking import masked
 from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, draw_split
+from pipelines.errors import OptionError
 
 Extractor = Literal["cascade", "main_content", "all_text"]
 """How HTML becomes text; see `source.extractor` of a corpus recipe."""
@@ -19,7 +20,7 @@ class DocumentTarget(Protocol):
     """A sink of documents, such as a shard's file."""
 
     def write(self, document: Document) -> int:
-        """Take a document; returns the bytes of its text. Raises UnicodeEncodeError if it cannot be stored."""
+        """Take a document; returns the bytes of its text. Raises OptionError if it cannot be stored."""
 
 
 @dataclass
@@ -40,9 +41,9 @@ class DocumentSink:
         """Write a document, or set it aside if one of its fields cannot be stored as text."""
         try:
             self.counts["bytes"] += self.writer.write(document)
-        except UnicodeEncodeError as error:
+        except OptionError as error:
             origin = document.origin if document.offset is None else f"{document.origin}:{document.offset}"
-            self.quarantine(origin, f"undecodable text: {error.reason} at character {error.start}")
+            self.quarantine(origin, f"undecodable text: {error}")
             return
         self.counts["documents"] += 1
         self.counts["heldout_documents"] += document.split == HELDOUT

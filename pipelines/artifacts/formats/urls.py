@@ -10,10 +10,10 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 import idna
 
-READING_VERSION = 3
+READING_VERSION = 4
 """Raised if URLs are compared in another way: part of the key of stages that compare them with a list."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"[^/?#:]+\.[^/?#:]+:\d*(?:[/?#]|$)")
+_HOST_AND_PORT = re.compile(r"[^/?#:]+\.[^/?#:]+:(\d*)(?:[/?#]|$)")
 _WEB_SCHEME = re.compile(r"(https?|ftp|wss?):[/\\]*", re.IGNORECASE)
 _BEFORE_QUERY = re.compile(r"[^?#]*")
 _AROUND = "".join(map(chr, range(33))) + "<>\xa0\u200b\u200e\u200f\u2060\ufeff"
@@ -35,8 +35,9 @@ def page_key(url: str) -> str:
     Two URLs name the same page if they differ only in case, escapes, default port, dot segments, spelling of
     internationalised names and of IPv4 addresses, the dot behind the host, the slash behind the path, the number and
     direction of slashes before the host (as browsers read them), composition of letters and accents, user, fragment,
-    a "?" without a query, or http and https, which may be left out. Queries are compared in their order. RFC 3986 lets
-    a server tell "/a?" and "/a/" from "/a"; a list of pages to remove must rather name one too many.
+    a "?" without a query, "&" as HTML writes it, or http and https, which may be left out. Queries are compared in
+    their order. RFC 3986 lets a server tell "/a?" and "/a/" from "/a"; a list of pages to remove must rather name one
+    too many.
     """
     try:
         parts = _split(url)
@@ -50,7 +51,7 @@ def page_key(url: str) -> str:
     if scheme in ("http", "https"):
         scheme = "web"
     path = _without_dot_segments(_escaped(parts.path, _PLAIN_IN_PATHS)).removesuffix("/")
-    query = f"?{_escaped(parts.query, _PLAIN_IN_QUERIES)}" if parts.query else ""
+    query = f"?{_escaped(parts.query.replace('&amp;', '&'), _PLAIN_IN_QUERIES)}" if parts.query else ""
     address = f"[{host}]" if ":" in host else host
     return f"{scheme}://{address}{behind}{path}{query}"
 
@@ -92,7 +93,10 @@ def _split(url: str) -> SplitResult:
         text = f"{web[1]}://{before[0].replace(chr(92), '/')}{text[before.end() :]}"
     elif text.startswith("//"):
         text = f"http:{text}"
-    elif not _SCHEME.match(text) or _HOST_AND_PORT.match(text):
+    elif host_and_port := _HOST_AND_PORT.match(text):
+        is_secure = host_and_port[1].lstrip("0") == str(_DEFAULT_PORTS["https"])
+        text = f"{'https' if is_secure else 'http'}://{text}"
+    elif not _SCHEME.match(text):
         text = f"http://{text}"
     return urlsplit(text)
 

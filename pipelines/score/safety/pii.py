@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.score.safety.identity_numbers import cards, national_ids
+from pipelines.score.safety.identity_numbers import LETTERS, WORD, cards, national_ids
 from pipelines.score.safety.secrets import MIN_CHARACTERS, secrets
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.layout import Layout
@@ -23,24 +23,29 @@ NO_TOP_LEVEL_DOMAINS = frozenset(("png", "jpg", "jpeg", "gif", "svg", "webp", "c
 SERVICE_ACCOUNTS = frozenset(("git", "noreply", "no-reply", "donotreply"))
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """RFC 4291, section 2.4; other strings that look like an address are C++ or Rust."""
-_L = "A-Za-zÀ-ÖØ-öø-ɏͰ-ϿЀ-ӿ"
-"""Letters of mailboxes and domains: those of Latin, Greek and Cyrillic. Those of Chinese and its kin follow an address
-without a blank."""
-_LOCAL_PART = re.compile(rf"[{_L}0-9_%+'-](?:[{_L}0-9._%+'-]{{0,62}}[{_L}0-9_%+'-])?$")
-_DOMAIN = re.compile(rf"(?:[{_L}0-9](?:[{_L}0-9-]{{0,61}}[{_L}0-9])?\.)+([A-Za-zЀ-ӿ]{{2,24}})(?![{_L}0-9_-])")
-_IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_LOCAL_PART = re.compile(rf"[{LETTERS}0-9_%+'-](?:[{LETTERS}0-9._%+'-]{{0,62}}[{LETTERS}0-9_%+'-])?$")
+_DOMAIN = re.compile(
+    rf"(?:[{LETTERS}0-9](?:[{LETTERS}0-9-]{{0,61}}[{LETTERS}0-9])?\.)+([A-Za-zЀ-ӿ]{{2,24}})(?![{LETTERS}0-9_-])"
+)
+_IPV4 = re.compile(rf"(?<![{WORD}.-])(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?![{WORD}-]|\.\d)")
 _IPV6_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,38}(?![\w:])")
+_IPV6 = re.compile(rf"(?<![{WORD}:.])[0-9A-Fa-f]{{1,4}}:[0-9A-Fa-f:]{{1,38}}(?![{WORD}:])")
 _VERSION_BEFORE = re.compile(
     r"(?:version|release|build|jdk|jre|\bv|\bver|==|>=|<=|~=|§|"
     r"section|chapter|clause|abschnitt|kapitel|article|rule|table)"
     r"[\s.:=\"'“‘(]*$",
     re.IGNORECASE,
 )
+_VERSION_BEHIND = re.compile(
+    r"\s{1,3}(?:in|of|from)\s{1,3}(?:the\s{1,3})?"
+    r"(?:table|section|chapter|clause|article|rule|figure|appendix|version|release)\b",
+    re.IGNORECASE,
+)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}")
 _PHONE = re.compile(
-    r"(?<![\w.,+/=$€£-])(?:\+ ?|00)?\(?\d"
-    r"(?:(?! ?/ ?(?:\+|00\d))[ \u00a0().\-/\u2010-\u2013]{0,3}\d){6,17}(?![\w%€$£]|[-/.,]\d)"
+    rf"(?<![{WORD}.,+/=$€£-])(?:\+ ?|00)?\(?\d"
+    r"(?:(?! ?/ ?(?:\+|00\d))[ \u00a0().\-/\u2010-\u2013]{0,3}\d){6,17}"
+    rf"(?![{WORD}%€$£]|[-/.,]\d)"
 )
 _GROUPED = re.compile(r"\(?0\d*\D|\(\d+\)|\d{3}[ .-]\d{3}[ .-]\d{4}$")
 """A trunk prefix, an area code in brackets, or North America's groups: may be a phone number with no word before it."""
@@ -81,7 +86,7 @@ def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str
 
 def number_groups(codes: np.ndarray, min_digits: int = 4, max_gap: int = 8) -> list[Span]:
     """Spans around digits that are close to each other: the only candidates for numbers with a meaning."""
-    digits = np.flatnonzero((codes - np.uint32(48)) < 10)
+    digits = np.flatnonzero(((codes - np.uint32(ord("0"))) < 10) | ((codes - np.uint32(ord("０"))) < 10))
     if len(digits) < min_digits:
         return []
     cuts = np.flatnonzero(np.diff(digits) > max_gap)
@@ -118,7 +123,7 @@ def ipv4s(text: str, groups: Sequence[Span]) -> Iterator[Span]:
             octets = match[0].split(".")
             if max(map(len, octets)) == 1 or _VERSION_BEFORE.search(text, max(0, match.start() - 12), match.start()):
                 continue
-            if _is_public(match[0]):
+            if not _VERSION_BEHIND.match(text, match.end()) and _is_public(match[0]):
                 yield match.span()
 
 
@@ -127,8 +132,12 @@ def ipv6s(text: str) -> Iterator[Span]:
     index = 0
     while inside := _IPV6_INSIDE.search(text, index):
         match = _IPV6.search(text, max(index, inside.start() - 4), inside.end() + 40)
-        if match and match.start() <= inside.start() and _is_public(match[0].rstrip(":")):
-            yield match.start(), match.start() + len(match[0].rstrip(":"))
+        if match and match.start() <= inside.start():
+            # A zero part at the end, or a colon of the sentence.
+            is_network = match[0].endswith("::") and match[0].count(":") > 2
+            address = match[0] if is_network else match[0].rstrip(":")
+            if _is_public(address):
+                yield match.start(), match.start() + len(address)
         index = max(inside.end(), match.end() if match else 0)
 
 

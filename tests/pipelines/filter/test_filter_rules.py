@@ -175,6 +175,12 @@ def test_the_first_rule_gives_the_reason():
         (".1.example.org", [False, True]),
         ("https:\\\\1.EXAMPLE.org\\x\\..\\page  # by letter of Monday", [False, True]),
         ("0.example.org\t# by letter of Monday", [True, False]),
+        ("1.example.org:443/page", [False, True]),
+        ("1.example.org.:80/page", [False, True]),
+        ("1.example.org:8080/page", [False, False]),
+        ('"https://1.example.org/page",', [False, True]),
+        ("'0.example.org'", [True, False]),
+        ("„https://1.example.org/page“", [False, True]),
     ],
 )
 def test_takedown_goes_by_id_url_or_domain(entry, gone):

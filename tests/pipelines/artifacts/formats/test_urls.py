@@ -135,3 +135,13 @@ def test_hosts_of_one_name_are_one(one, other):
 )
 def test_what_has_no_host_is_no_page(url):
     assert (page_key(url), host_of(url)) == (url, "")
+
+
+@pytest.mark.parametrize("port", ["443", "80", "0443"])
+def test_a_default_port_needs_no_scheme(port):
+    assert page_key(f"www.nordhafen.de:{port}/a") == page_key("https://www.nordhafen.de/a")
+
+
+def test_an_ampersand_of_html_is_one():
+    assert page_key("http://a.de/x?y=1&amp;z=2") == page_key("http://a.de/x?y=1&z=2")
+    assert page_key("http://a.de/x?y=1%26amp;z=2") != page_key("http://a.de/x?y=1&z=2")

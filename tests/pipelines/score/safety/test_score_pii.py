@@ -4,6 +4,7 @@ import random
 import re
 import string
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 from hypothesis import given, settings
@@ -262,3 +263,67 @@ def _endless_within(parts) -> Iterator[object]:
         elif name == "BRANCH":
             for branch in value[1]:
                 yield from _endless_within(branch)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "spot"),
+    [
+        ("IP地址是91.198.174.192的", "ip", "91.198.174.192"),
+        ("地址2a00:1450:4001:81b::200e的", "ip", "2a00:1450:4001:81b::200e"),
+        ("the prefix 2a02:2e0:3fe:1001:302:: is ours", "ip", "2a02:2e0:3fe:1001:302::"),
+        ("at 2a00:1450:4001:81b::200e: nothing", "ip", "2a00:1450:4001:81b::200e"),
+        ("身份证号11010519491231002X的", "national_id", "11010519491231002X"),
+        ("电话+86 138 0013 8000吧", "phone", "+86 138 0013 8000"),
+        ("卡号４５３９ １４８８ ０３４３ ６４６７です", "card", "４５３９ １４８８ ０３４３ ６４６７"),
+        ("4539–1488–0343–6467", "card", "4539–1488–0343–6467"),
+        ("4539.1488.0343.6467", "card", "4539.1488.0343.6467"),
+        ("4539148803436467 (Visa)", "card", "4539148803436467"),
+    ],
+)
+def test_numbers_are_found_beside_letters_of_chinese_and_in_other_spellings(text, kind, spot):
+    assert found(text) == [(kind, spot)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9.81.12.13 in the table 4.5",
+        "see 12.11.10.22 of section 7",
+        "4539.1488.0343.6468",
+        "4539–1488.0343–6467",
+        "3d::vector and 2abc::name",
+        "the ratio of 2000:: to one",
+        "ｖ９３.184.216.34",
+        "SIN 123 456 783",
+        "singing 123456782",
+    ],
+)
+def test_their_lookalikes_stay(text):
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("ca.sin", "SIN: 123 456 782"),
+        ("ch.ssn", "AVS 756.9217.0769.85"),
+        ("mx.curp", "CURP: BOXW310820HNERXN09"),
+        ("ie.pps", "PPS number 6433435F"),
+        ("fi.hetu", "hetu 131052-308T"),
+        ("dk.cpr", "CPR-nr. 211062-5629"),
+        ("no.fodselsnummer", "fødselsnummer 15108695088"),
+        ("cz.rc", "rodné číslo 710319/2745"),
+        ("bg.egn", "EGN 7523169263"),
+        ("ru.inn", "ИНН 500100732259"),
+        ("ro.cnp", "CNP 1630615123457"),
+        ("tr.tckimlik", "TC kimlik no 17291716060"),
+    ],
+)
+def test_numbers_of_persons_of_more_countries_are_found_by_their_check_digits(module, said):
+    number = said[re.search(r"[ :]((?=\S{0,3}\d)|(?=BOXW))", said).end() :].strip()
+    assert import_module(f"stdnum.{module}").is_valid(number)
+    assert found(f"Words {said}, and words after.") == [("national_id", number)]
+    wrong = number.translate(str.maketrans("0123456789", "1032547698"))
+    assert import_module(f"stdnum.{module}").is_valid(wrong) or ("national_id", wrong) not in found(
+        f"Words {said.replace(number, wrong)}, and words after."
+    )
