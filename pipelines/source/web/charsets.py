@@ -41,7 +41,6 @@ _LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
 """Bytes beyond ASCII except blanks, dashes and quotes, of which Western texts have runs."""
 _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
 _MIN_LETTERS = 16
-_ASCII = bytes(range(128))
 _SHIFTS_TO_JAPANESE = re.compile(rb"\x1b\$[@B]")
 """The escape sequences of ISO-2022-JP, which is ASCII otherwise."""
 _FREQUENT_SYLLABLES = "이다는을의에가고하지은를로도사한기자인서시어대나일리라아정수"
