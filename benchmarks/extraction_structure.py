@@ -1,12 +1,18 @@
-"""Tables and listings of real pages: rows that are whole on a line, and listings that are equal to the character.
+"""Tables and listings of real pages: rows that are whole on a line, and listings that are equal to the character; and
+the edit similarity of formulas in each encoding.
 
 Pages as in extraction_by_type.py, read by lxml: rows of at least two cells with words, in tables that hold no other
 table and no blocks of prose, and texts of `pre` with at least two lines. A row or listing is "there" if its words
 follow each other in an extracted text. Blanks at the ends of lines aside, a listing must be equal.
+
+Each formula stands in a sentence of an article. Its line is compared with the sentence that has the LaTeX between "$",
+or without "$" if the engine writes none.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
+from statistics import mean
 
 import lxml.html
 import trafilatura
@@ -15,6 +21,7 @@ from harness import machine, one_core, report
 from resiliparse.extract.html2text import extract_plain_text
 
 from pipelines.source.web.extraction.extract import extract_page
+from tests.kit.formulas import ENCODINGS, FORMULAS, encoded_formula
 
 GOAL = "95 % of the rows that are there are whole on a line"
 CONTENDERS: dict[str, Callable[[str], str]] = {
@@ -46,8 +53,28 @@ def main() -> None:
         listings, equal = count(texts, code, is_equal)
         shares[name] = whole / max(there, 1)
         print(f"| {name} | {there:,} | {shares[name]:.1%} | {listings:,} | {equal / max(listings, 1):.1%} |")
+    _print_formulas()
     ours = min(shares.pop(name) for name in list(shares) if name.startswith("ours"))
     report("extraction_structure", ours, shares, "rows whole on a line", ours / max(shares.values()), GOAL)
+
+
+def _print_formulas() -> None:
+    print(f"\n| formulas in | {' | '.join(CONTENDERS)} |\n|---{'|---' * len(CONTENDERS)}|")
+    for encoding in ENCODINGS:
+        similarities = (
+            mean(formula_similarity(work, each, encoding) for each in FORMULAS) for work in CONTENDERS.values()
+        )
+        print(f"| {encoding} | {' | '.join(f'{each:.2f}' for each in similarities)} |")
+
+
+def formula_similarity(extract: Callable[[str], str], formula: str, encoding: str) -> float:
+    """Of the line with the formula, 0 to 1."""
+    before = f"<p>{'The town measured the height of the river on each day of the flood. ' * 8}</p>" * 3
+    sentence = f"<p>They say {encoded_formula(formula, encoding)} holds.</p>"
+    text = extract(f"<html><body><article><h1>The flood</h1>{before}{sentence}</article></body></html>")
+    lines = [line for line in text.split("\n") if line.startswith("They say")] or [""]
+    expected = (f"They say ${formula}$ holds.", f"They say {formula} holds.")
+    return max(SequenceMatcher(None, lines[0], each).ratio() for each in expected)
 
 
 def rows_of(tree: lxml.html.HtmlElement) -> Iterator[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pipelines.source.web.extraction.extract import extract_page
+from tests.kit.formulas import ENCODINGS, FORMULAS, encoded_formula
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 4
@@ -160,30 +161,10 @@ def test_a_table_that_lays_out_a_page_is_none():
     assert markdown(page) == "## North\n\nOne.\n\n## South\n\nTwo."
 
 
-FORMULAS = [r"E=mc^{2}", r"\frac{a}{b}", r"\int_{0}^{1} x\,dx", r"\sum_{n=1}^{\infty} \frac{1}{n^{2}}", r"a < b \& c"]
-ENCODINGS = {
-    "MathJax 2": "<span class='MathJax_Preview'>?</span><script type='math/tex'>{raw}</script>",
-    "MathJax 3": "<mjx-container><mjx-math>??</mjx-math><mjx-assistive-mml><math><semantics><mi>?</mi>"
-    "<annotation encoding='application/x-tex'>{tex}</annotation></semantics></math></mjx-assistive-mml>"
-    "</mjx-container>",
-    "KaTeX": "<span class='katex'><span class='katex-mathml'><math><semantics><mi>?</mi>"
-    "<annotation encoding='application/x-tex'>{tex}</annotation></semantics></math></span>"
-    "<span class='katex-html' aria-hidden='true'>??</span></span>",
-    "MathML with an annotation": "<math><semantics><mi>?</mi>"
-    "<annotation encoding='application/x-tex'>{tex}</annotation></semantics></math>",
-    "MathML with alttext": "<math alttext='{tex}'><mi>?</mi></math>",
-    "Wikipedia": "<span class='mwe-math-element'><span style='display: none;'>"
-    "<math alttext='{tex}'><mi>?</mi></math></span>"
-    "<img class='mwe-math-fallback-image-inline' alt='{tex}' src='x'></span>",
-    "images": "<img class='latex' alt='{tex}' src='x'>",
-}
-
-
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_formula_is_there_once_as_latex(encoding, formula):
-    page = ENCODINGS[encoding].format(tex=escape(formula, quote=True), raw=formula)
-    line = markdown(f"<p>They say {page} holds.</p>")
+    line = markdown(f"<p>They say {encoded_formula(formula, encoding)} holds.</p>")
     expected = f"They say ${formula}$ holds."
     assert difflib.SequenceMatcher(None, line, expected).ratio() >= 0.9
     assert line.count("$") == 2 and "?" not in line
