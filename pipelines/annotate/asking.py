@@ -4,14 +4,14 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from arctic_errors import UserError
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.annotate.answers import AnswerError, AnswerField, answer_schema, parse_answer
-from pipelines.models.openai_client import RequestRefusedError, ServerError, call
+from pipelines.models.openai_client import RequestRefusedError, ServerError, complete
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 _MILLION = 1e6
@@ -213,19 +213,11 @@ def _fill(prompt: str, shown: Mapping[str, str]) -> str:
 
 def _answer(annotation: Annotation, request: Mapping[str, Any]) -> dict[str, Any]:
     """The server's answer as plain data. Raises ServerError, unless it refuses just this request."""
-    url = f"{annotation.server}/chat/completions"
     try:
-        reply = call(url, request, annotation.timeout_s)
+        completion = complete(f"{annotation.server}/chat/completions", request, annotation.timeout_s)
     except RequestRefusedError as error:
         return {"text": "", "finish": "", "refused": error.reason, "prompt_tokens": 0, "answer_tokens": 0}
-    usage = reply.get("usage") or {}
-    try:
-        choice = reply["choices"][0]
-        text, finish = choice["message"]["content"] or "", str(choice.get("finish_reason"))
-    except (KeyError, IndexError, TypeError) as error:
-        raise ServerError(f"{url}: its answer is none of OpenAI's protocol ({error!r}). Mend the address.") from None
-    tokens = {"prompt_tokens": usage.get("prompt_tokens"), "answer_tokens": usage.get("completion_tokens")}
-    return {"text": text, "finish": finish, "refused": "", **tokens}
+    return {**asdict(completion), "refused": ""}
 
 
 def _labels(record: Mapping[str, Any], annotation: Annotation) -> dict[str, Any]:

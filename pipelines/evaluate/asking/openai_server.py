@@ -1,7 +1,7 @@
 """A model behind a server that speaks OpenAI's protocol for completions: vLLM, SGLang, llama.cpp and others.
 
 Chat messages go to /chat/completions, texts to /completions. Log-likelihoods need a server that can `echo` a prompt
-with its `logprobs`, as vLLM can. Nothing here loads a model, so nothing but the standard library is needed.
+with its `logprobs`, as vLLM can. Nothing here loads a model.
 """
 
 import time
@@ -18,7 +18,7 @@ from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, as_plain
 from pipelines.evaluate.task import Item
-from pipelines.models.openai_client import ServerError, call
+from pipelines.models.openai_client import ServerError, call, complete, protocol_error
 
 PREFIX = "openai:"
 """Before the address, in the name of such a model."""
@@ -55,38 +55,38 @@ class OpenAIServer:
         sampling = {"max_tokens": request.max_new_tokens, "temperature": request.temperature, "seed": request.sample}
         fields = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
         if request.form == "message":
-            messages = [{"role": "user", "content": request.prompt}]
-            reply = self._post("chat/completions", {"messages": messages, **fields})
-            text = reply["choices"][0]["message"]["content"] or ""
+            path, asked = "chat/completions", {"messages": [{"role": "user", "content": request.prompt}]}
         else:
-            reply = self._post("completions", {"prompt": request.prompt, **fields})
-            text = reply["choices"][0]["text"]
-        num_tokens = (reply.get("usage") or {}).get("completion_tokens")
-        return _cut(text, str(reply["choices"][0]["finish_reason"]), request.stops, num_tokens)
+            path, asked = "completions", {"prompt": request.prompt}
+        completion = complete(f"{self.url}/{path}", {"model": self.model, **asked, **fields})
+        return _cut(completion.text, completion.finish, request.stops, completion.answer_tokens)
 
     def _score(self, request: LogLikelihood) -> Likelihood:
         fields = {"prompt": request.context + request.continuation, "max_tokens": 0, "temperature": 0.0}
-        reply = self._post("completions", {**fields, "echo": True, "logprobs": 1})
-        tokens = reply["choices"][0].get("logprobs")
-        if not tokens or not tokens.get("text_offset"):
-            raise ServerError(
-                f"{self.url}: it gives no log-probabilities of a prompt (echo with logprobs). Name only tasks that "
-                "generate, such as ifeval, or serve the model with vLLM."
-            )
-        start = len(request.context.rstrip())
-        offsets = tokens["text_offset"]
-        if start not in offsets:
-            return Likelihood(float("-inf"), False, 0, "not")
-        first = offsets.index(start)
-        values = tokens["token_logprobs"][first:]
-        if values[0] is None:
-            return Likelihood(float("-inf"), False, 0, "not")
-        best = [max(each.values()) for each in tokens["top_logprobs"][first:]]
-        is_greedy = all(value >= other for value, other in zip(values, best, strict=True))
-        return Likelihood(float(sum(values)), is_greedy, 0, num_tokens=len(values))
+        url = f"{self.url}/completions"
+        reply = call(url, {"model": self.model, **fields, "echo": True, "logprobs": 1})
+        try:
+            tokens = reply["choices"][0].get("logprobs")
+            if tokens and tokens.get("text_offset"):
+                return _likelihood(tokens, len(request.context.rstrip()))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise protocol_error(url, error) from None
+        raise ServerError(
+            f"{self.url}: it gives no log-probabilities of a prompt (echo with logprobs). Name only tasks that "
+            "generate, such as ifeval, or serve the model with vLLM."
+        )
 
-    def _post(self, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return call(f"{self.url}/{path}", {"model": self.model, **fields})
+
+def _likelihood(tokens: Mapping[str, Any], start: int) -> Likelihood:
+    """Of the text from the character `start` on, by a prompt's `logprobs`."""
+    offsets = tokens["text_offset"]
+    first = offsets.index(start) if start in offsets else len(offsets)
+    values = tokens["token_logprobs"][first:]
+    if not values or values[0] is None:
+        return Likelihood(float("-inf"), False, 0, "not")
+    best = [max(each.values()) for each in tokens["top_logprobs"][first:]]
+    is_greedy = all(value >= other for value, other in zip(values, best, strict=True))
+    return Likelihood(float(sum(values)), is_greedy, 0, num_tokens=len(values))
 
 
 class ServerRespondent:
@@ -156,7 +156,11 @@ def _cut(text: str, reason: str, stops: Sequence[str], num_tokens: int | None) -
 
 
 def _only_model(url: str) -> str:
-    names = [str(model["id"]) for model in call(f"{url}/models", None)["data"]]
+    listed = call(f"{url}/models", None)
+    try:
+        names = [str(model["id"]) for model in listed["data"]]
+    except (KeyError, TypeError) as error:
+        raise protocol_error(f"{url}/models", error) from None
     if len(names) != 1:
         raise ServerError(
             f"{url}: it has {len(names)} models. Name one of {', '.join(names)}: --model {PREFIX}{url}#NAME."
