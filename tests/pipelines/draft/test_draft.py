@@ -136,20 +136,18 @@ def test_what_is_drafted_plans_without_an_edit(data, make, num_gpus):
     assert [planned.stage.id for planned in plan.stages][-1] == "report"
 
 
-@pytest.mark.parametrize(
-    "make", [a_crawl, a_table, notes_and_saved_pages, repositories], ids=lambda make: make.__name__
-)
-def test_the_recipe_reads_the_files_that_were_counted(data, make, tmp_path):
-    make(data)
+def test_the_recipe_reads_the_files_that_were_counted(data, tmp_path):
+    for make in (a_crawl, a_table, notes_and_saved_pages, repositories):
+        make(data)
     drafted = draft([data], tmp_path / "recipes")
     drafted.write()
-    (corpus,) = drafted.corpora
-    result = pipelines.run(drafted.folder / f"{corpus.name}.toml", tmp_path / "store", until="filter*")
-    (source,) = (stage for name, stage in result.stages.items() if name.startswith("source"))
-    (remaining,) = (stage for name, stage in result.stages.items() if name.startswith("filter"))
-    assert source.metrics["data/documents"] == pytest.approx(corpus.sample.num_documents, rel=0.4)
-    assert source.metrics["data/heldout_documents"] > 0
-    assert remaining.metrics["data/documents"] >= 0.9 * source.metrics["data/documents"]
+    assert {each.group.kind for each in drafted.corpora} == {"warc", "parquet", "text_files", "repositories"}
+    stages = pipelines.run(drafted.run_file, tmp_path / "store", until="filter*").stages
+    for corpus in drafted.corpora:
+        documents = stages[f"source[{corpus.name}]"].metrics["data/documents"]
+        assert documents == pytest.approx(corpus.sample.num_documents, rel=0.4)
+        assert stages[f"source[{corpus.name}]"].metrics["data/heldout_documents"] > 0
+        assert stages[f"filter[{corpus.name}]"].metrics["data/documents"] >= 0.9 * documents
 
 
 @pytest.mark.parametrize(
