@@ -21,7 +21,7 @@ from harness import machine, one_core, report
 from resiliparse.extract.html2text import extract_plain_text
 
 from pipelines.source.web.extraction.extract import extract_page
-from tests.kit.formulas import ENCODINGS, FORMULAS, encoded_formula
+from tests.kit.web.formulas import ENCODINGS, FORMULAS, encoded_formula
 
 GOAL = "95 % of the rows that are there are whole on a line"
 CONTENDERS: dict[str, Callable[[str], str]] = {

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.kit.warc import PACK, http, record
+from tests.kit.web.warc import PACK, http, record
 
 ROOT = Path(__file__).parents[2]
 WORDS = "the river and that harbour of a market to be with gardens have boats at night while people come home"

@@ -53,12 +53,12 @@ class OpenAIServer:
         if isinstance(request, LogLikelihood):
             return self._score(request)
         sampling = {"max_tokens": request.max_new_tokens, "temperature": request.temperature, "seed": request.sample}
-        fields = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
+        fields: dict[str, Any] = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
         if request.form == "message":
-            path, asked = "chat/completions", {"messages": [{"role": "user", "content": request.prompt}]}
+            path, fields["messages"] = "chat/completions", [{"role": "user", "content": request.prompt}]
         else:
-            path, asked = "completions", {"prompt": request.prompt}
-        completion = complete(f"{self.url}/{path}", {"model": self.model, **asked, **fields})
+            path, fields["prompt"] = "completions", request.prompt
+        completion = complete(f"{self.url}/{path}", {"model": self.model, **fields})
         return _cut(completion.text, completion.finish, request.stops, completion.answer_tokens)
 
     def _score(self, request: LogLikelihood) -> Likelihood:

@@ -13,7 +13,7 @@ import pipelines
 from arctic_errors import UserError
 from pipelines.draft import draft
 from pipelines.draft.run import shares
-from tests.kit.warc import http, record
+from tests.kit.web.warc import http, record
 
 STORY = """the river and that harbour of a market to be with gardens have boats at night while people come home and sing
 old songs in quiet streets where lamps burn until morning when ships return from distant ports with salt and oil"""

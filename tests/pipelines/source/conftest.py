@@ -9,7 +9,7 @@ from pipelines.source.io import http_client
 from pipelines.source.io.http_client import HttpClient
 from pipelines.source.web.warc.responses import Damage, Response, read_responses
 from tests.kit.servers.web_server import WebServer, ignoring_ranges, running_server, silent, stating, status, truncated
-from tests.kit.warc import PACK, crawl, html, http, record
+from tests.kit.web.warc import PACK, crawl, html, http, record
 
 
 @pytest.fixture(scope="session")

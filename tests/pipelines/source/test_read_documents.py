@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import read_documents
 from pipelines.source.errors import InputError
-from tests.kit.warc import html, http, record
+from tests.kit.web.warc import html, http, record
 
 ROWS = "".join(json.dumps({"text": f"The river rose on day {day}."}) + "\n" for day in range(3)).encode()
 DAMAGED = {

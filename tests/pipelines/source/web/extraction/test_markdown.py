@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pipelines.source.web.extraction.extract import extract_page
-from tests.kit.formulas import ENCODINGS, FORMULAS, encoded_formula
+from tests.kit.web.formulas import ENCODINGS, FORMULAS, encoded_formula
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 4
