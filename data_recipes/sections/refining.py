@@ -52,7 +52,7 @@ class ScoreSection(Section):
     """Ask a second, slower language detector if the first one is uncertain."""
     phone_regions: list[Text] = []
     """ISO 3166 codes of the countries whose national phone numbers are detected. International numbers (+49 ...) are
-    always detected."""
+    always detected, and so are numbers behind a word of one language, such as 電話, that are valid in its countries."""
     quality_model: Annotated[str, Location()] = ""
     """File of a classifier whose probability becomes the score `quality`: .safetensors from `arctic train-quality`, or
     the .bin of a fastText classifier (`fasttext supervised`)."""

@@ -1,8 +1,12 @@
 """Payment cards and national identity numbers, identified by their check digits and the words before them."""
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
+
+from pipelines.score.safety.national_numbers import NATIONAL_NUMBERS, PLAIN_FORMS, Check
 
 Span = tuple[int, int]
 LETTERS = "A-Za-zÀ-ÖØ-öø-ɏͰ-ϿЀ-ӿ"
@@ -25,59 +29,12 @@ _CARD_WORD = re.compile(
 _CARD_WORD_BEHIND = re.compile(r"\s{0,2}[(\[]?(?:visa|mastercard|amex|american express)\b", re.IGNORECASE)
 MIN_DIFFERENT_DIGITS = 4
 """Numbers for tests, 4111 1111 1111 1111 and its kind, have fewer."""
-WORD_CHARACTERS = 40
-"""Maximum distance of a number from its word before it."""
-_FORMS = (
-    (r"ssn|social security", r"\d{3}[- ]\d{2}[- ]\d{4}|\d{9}", "us.ssn"),
-    (r"nhs", r"\d{3} ?\d{3} ?\d{4}", "gb.nhs"),
-    (r"steuer-?id|steueridentifikation|identifikationsnummer|idnr", r"\d{2} ?\d{3} ?\d{3} ?\d{3}", "de.idnr"),
-    (r"sécurité sociale|nir\b|insee", r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", "fr.nir"),
-    (r"dni|nif", r"\d{8}-?[A-Z]", "es.dni"),
-    (r"nie", r"[XYZ]-?\d{7}-?[A-Z]", "es.nie"),
-    (r"codice fiscale|c\.f\.", r"[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z]", "it.codicefiscale"),
-    (r"bsn|burgerservicenummer", r"\d{9}", "nl.bsn"),
-    (r"pesel", r"\d{11}", "pl.pesel"),
-    (r"cpf", r"\d{3}\.\d{3}\.\d{3}-\d\d|\d{11}", "br.cpf"),
-    (r"aadhaar|aadhar|आधार", r"\d{4} ?\d{4} ?\d{4}", "in_.aadhaar"),
-    (r"personnummer", r"(?:19|20)?\d{6}[-+]?\d{4}", "se.personnummer"),
-    (r"身份证|身份證", r"\d{17}[\dXx]", "cn.ric"),
-    (r"주민등록번호|주민번호", r"\d{6}-?\d{7}", "kr.rrn"),
-    (r"social insurance|sin\b", r"\d{3}[ -]?\d{3}[ -]?\d{3}", "ca.sin"),
-    (r"tfn|tax file number", r"\d{3} ?\d{3} ?\d{2,3}", "au.tfn"),
-    (r"ahv|avs\b", r"756\.?\d{4}\.?\d{4}\.?\d\d", "ch.ssn"),
-    (r"curp", r"[A-Z]{4}\d{6}[A-Z]{6}[A-Z0-9]\d", "mx.curp"),
-    (r"pps\b", r"\d{7}[A-Z]{1,2}", "ie.pps"),
-    (r"hetu|henkilötunnus", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
-    (r"cpr\b", r"\d{6}-?\d{4}", "dk.cpr"),
-    (r"fødselsnummer|personnummer", r"\d{6} ?\d{5}", "no.fodselsnummer"),
-    (r"rodné číslo|rodne cislo", r"\d{6}/?\d{3,4}", "cz.rc"),
-    (r"егн|egn", r"\d{10}", "bg.egn"),
-    (r"инн", r"\d{12}", "ru.inn"),
-    (r"cnp\b", r"\d{13}", "ro.cnp"),
-    (r"kimlik", r"\d{11}", "tr.tckimlik"),
-    (r"oib\b", r"\d{11}", "hr.oib"),
-    (r"rijksregisternummer|registre national", r"\d\d\.?\d\d\.?\d\d-?\d{3}\.?\d\d", "be.nn"),
-    (r"αμκα|amka", r"\d{11}", "gr.amka"),
-    (r"isikukood", r"\d{11}", "ee.ik"),
-    (r"kennitala", r"\d{6}-?\d{4}", "is_.kennitala"),
-    (r"מספר זהות|תעודת זהות", r"\d{9}", "il.idnr"),
-    (r"เลขประจำตัวประชาชน", r"\d-?\d{4}-?\d{5}-?\d\d-?\d", "th.pin"),
-)
-"""Words before a number, its form, and the module of python-stdnum that knows its check digits."""
-NATIONAL_IDS = tuple(
-    (
-        re.compile(
-            rf"(?<![{LETTERS}])(?:{words})[^\n\d]{{0,20}}?(?<![{WORD}-])(?P<number>{number})(?![{WORD}-])",
-            re.IGNORECASE,
-        ),
-        module,
-    )
-    for words, number, module in _FORMS
-)
-_PLAIN_WORDS = tuple(
-    word for words, *_ in _FORMS for word in words.replace("-?", "").replace("\\b", "").replace("\\", "").split("|")
-)
-"""One of them is in every text with a national number, "steuerid" without its hyphen."""
+WORD_CHARACTERS = 60
+"""Maximum distance of a number from its word before it, with the word."""
+MIN_INFLECTED_CHARACTERS = 6
+"""Longer words may go on, as in Finnish."""
+_SOME_ID = re.compile(r"(?:\d[^\d\s]?\s?){6}|[A-Z]\d{4}[A-Z]")
+_SEPARATOR = r"[ \u00a0./(\-\u2010-\u2013]?"
 
 
 def cards(text: str, groups: Sequence[Span]) -> Iterator[Span]:
@@ -98,16 +55,61 @@ def cards(text: str, groups: Sequence[Span]) -> Iterator[Span]:
 
 
 def national_ids(text: str, groups: Sequence[Span]) -> Iterator[Span]:
-    """Numbers of persons behind their word, such as "SSN: ", with the check digits of their country."""
-    done = 0
+    """Numbers of persons beside their word, such as "SSN: ", with the check digits of their country; some have a form
+    that needs no word."""
+    spans = set()
     for start, end in groups:
-        first = max(done, start - WORD_CHARACTERS)
-        near = text[first:end].lower().replace("-", "")
-        if not any(map(near.__contains__, _PLAIN_WORDS)):
+        if not _SOME_ID.search(text, start, end):
             continue
-        for pattern, module in NATIONAL_IDS:
-            match = pattern.search(text, first, end)
-            if match and import_module(f"stdnum.{module}").is_valid(match["number"]):
-                done = match.end()
-                yield match.span("number")
-                break
+        first, last = max(0, start - WORD_CHARACTERS), min(len(text), end + WORD_CHARACTERS)
+        near = text[first:last].lower()
+        rows = [row for word, named in _national_ids().items() if word in near for row in named]
+        for pattern, check in (*rows, *_plain_forms()):
+            for match in pattern.finditer(text, first, last):
+                if _is_valid(match[match.lastgroup or 0], check):
+                    spans.add(match.span(match.lastgroup or 0))
+    done = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= done:
+            yield start, end
+            done = end
+
+
+def _is_valid(number: str, check: Check) -> bool:
+    written = unicodedata.normalize("NFKC", number).upper()
+    plain = re.sub(r"[^A-Z0-9]", "", written)
+    if isinstance(check, str):
+        module = import_module(f"stdnum.{check}")
+        return bool(module.is_valid(plain) or module.is_valid(written))
+    return check(plain)
+
+
+def _beside(words: str, forms: str) -> re.Pattern[str]:
+    """A pattern of a number that follows one of `words`, or has it in brackets behind it."""
+    marks = {"9": r"\d", "A": "[A-Z]", "*": "[A-Z0-9]"}
+    form = "|".join(_SEPARATOR.join(map(marks.__getitem__, each)) for each in forms.split("|"))
+    word = "|".join(
+        re.escape(each) + (rf"(?![{LETTERS}])" if len(each) < MIN_INFLECTED_CHARACTERS else "")
+        for each in words.split("|")
+    )
+    return re.compile(
+        rf"(?<![{LETTERS}])(?:{word})\D{{0,30}}?(?<![{WORD}-])(?P<behind>{form})(?![{WORD}-])"
+        rf"|(?<![{WORD}-])(?P<before>{form})\s?[(\[]\s?(?:{word})",
+        re.IGNORECASE,
+    )
+
+
+@cache
+def _national_ids() -> Mapping[str, Sequence[tuple[re.Pattern[str], Check]]]:
+    """The patterns of NATIONAL_NUMBERS by each word."""
+    rows: dict[str, list[tuple[re.Pattern[str], Check]]] = {}
+    for words, forms, check in NATIONAL_NUMBERS:
+        row = (_beside(words, forms), check)
+        for word in words.split("|"):
+            rows.setdefault(word, []).append(row)
+    return rows
+
+
+@cache
+def _plain_forms() -> Sequence[tuple[re.Pattern[str], Check]]:
+    return [(re.compile(rf"(?<![{WORD}.-])(?:{form})(?![{WORD}-])"), check) for form, check in PLAIN_FORMS]

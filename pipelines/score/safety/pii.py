@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.score.safety.identity_numbers import LETTERS, WORD, cards, national_ids
+from pipelines.score.safety.identity_numbers import WORD, cards, national_ids
+from pipelines.score.safety.mailboxes import emails
 from pipelines.score.safety.secrets import MIN_CHARACTERS, secrets
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.layout import Layout
@@ -16,17 +17,8 @@ from pipelines.score.text.layout import Layout
 Span = tuple[int, int]
 PHONE_DIGITS = range(7, 16)
 """E.164 allows 15; shorter than 7 are no subscriber's."""
-RESERVED_DOMAINS = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost)$")
-"""RFC 2606: nobody's."""
-NO_TOP_LEVEL_DOMAINS = frozenset(("png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "html", "pdf", "local"))
-"""Ends of file names such as logo@2x.png, and mDNS."""
-SERVICE_ACCOUNTS = frozenset(("git", "noreply", "no-reply", "donotreply"))
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """RFC 4291, section 2.4; other strings that look like an address are C++ or Rust."""
-_LOCAL_PART = re.compile(rf"[{LETTERS}0-9_%+'-](?:[{LETTERS}0-9._%+'-]{{0,62}}[{LETTERS}0-9_%+'-])?$")
-_DOMAIN = re.compile(
-    rf"(?:[{LETTERS}0-9](?:[{LETTERS}0-9-]{{0,61}}[{LETTERS}0-9])?\.)+([A-Za-zЀ-ӿ]{{2,24}})(?![{LETTERS}0-9_-])"
-)
 _IPV4 = re.compile(rf"(?<![{WORD}.-])(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?![{WORD}-]|\.\d)")
 _IPV6_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(rf"(?<![{WORD}:.])[0-9A-Fa-f]{{1,4}}:[0-9A-Fa-f:]{{1,38}}(?![{WORD}:])")
@@ -47,13 +39,43 @@ _PHONE = re.compile(
     r"(?:(?! ?/ ?(?:\+|00\d))[ \u00a0().\-/\u2010-\u2013]{0,3}\d){6,17}"
     rf"(?![{WORD}%€$£]|[-/.,]\d)"
 )
-_GROUPED = re.compile(r"\(?0\d*\D|\(\d+\)|\d{3}[ .-]\d{3}[ .-]\d{4}$")
+_GROUPED = re.compile(r"\(?0\d*\D|\(\d+\)|(?:1[ .-])?(?:\d{3}|\(\d{3}\))[ .-]{1,2}\d{3}[ .-]\d{4}$")
 """A trunk prefix, an area code in brackets, or North America's groups: may be a phone number with no word before it."""
+_VANITY = re.compile(
+    rf"(?<![{WORD}.,/-])(?P<one>1[.-]\(?|1 \(|\+1[ .-]?\(?)?\(?(?P<code>8(?:00|33|44|55|66|77|88))\)?[ .-]{{1,2}}"
+    rf"(?=[A-Z0-9 .-]{{0,6}}[A-Z]{{2}})(?P<word>[A-Z0-9](?:[ .-]?[A-Z0-9]){{6,9}})(?![{WORD}])"
+)
+"""Free numbers of North America that spell a word."""
 _PHONE_WORD = re.compile(
     r"(?:\b(?:tel|phone|telephone|fon|telefon|fax|call|cell|mobile?|handy|hotline|whatsapp|sms|tél|téléphone|"
     r"teléfono|móvil|telefax)\b|☎|☏|📞|📱)[^\n\d]{0,25}$",
     re.IGNORECASE,
 )
+_LOCAL_PHONE_WORDS = {
+    re.compile(rf"(?:{words})[^\n\d]{{0,25}}$", re.IGNORECASE): regions
+    for words, regions in {
+        "電話|携帯|ＴＥＬ|ファックス|連絡先": ("JP", "TW", "HK"),
+        "电话|手机|手机号|联系电话|座机|热线|传真|微信": ("CN",),
+        "手機|專線|傳真": ("TW", "HK"),
+        "전화|휴대폰|연락처|핸드폰|팩스": ("KR",),
+        r"\b(?:тел|телефон|моб|факс|звоните)": ("RU", "KZ"),
+        r"\b(?:телефонуйте|дзвоніть)|\bтел": ("UA",),
+        r"\b(?:τηλ|τηλέφωνο|κινητό)": ("GR",),
+        "โทร|โทรศัพท์|มือถือ": ("TH",),
+        "टेलीफोन|फ़ोन|फोन|मोबाइल": ("IN",),
+        "טלפון|טל׳|נייד": ("IL",),
+        "هاتف|جوال|موبايل|الهاتف": ("EG", "SA", "AE", "MA"),
+        "تلفن|موبایل": ("IR",),
+        r"\b(?:điện thoại|đt|sđt)\b": ("VN",),
+        r"\b(?:telefone|celular|tel\.:)\b": ("BR", "PT"),
+        r"\b(?:cellulare|telefono)\b": ("IT", "ES", "MX", "AR"),
+        r"\b(?:telefoonnummer|telefoon|mobiel)\b": ("NL", "BE"),
+        r"\b(?:telefonu|komórka|kom\.|zadzwoń)": ("PL",),
+        r"\b(?:puhelin|puh\.|gsm)": ("FI",),
+        r"\b(?:tlf|telefonnummer|mobil)\b": ("NO", "DK", "SE", "DE", "AT", "CH"),
+    }.items()
+}
+"""Words of one language: its regions, besides those that are asked for."""
 _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/. ][01]?\d[-/. ][0-3]?\d|[0-3]?\d[-/. ][01]?\d[-/. ](?:19|20)\d\d)(?!\d)"
 )
@@ -95,25 +117,6 @@ def number_groups(codes: np.ndarray, min_digits: int = 4, max_gap: int = 8) -> l
     starts = np.maximum(digits[first[enough]] - max_gap, 0)
     ends = np.minimum(digits[last[enough]] + max_gap + 1, len(codes))
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def emails(text: str) -> Iterator[Span]:
-    """Addresses of RFC 5321 as people write them, outside the domains that belong to nobody."""
-    at = text.find("@")
-    while at >= 0:
-        local = _LOCAL_PART.search(text[max(0, at - 64) : at])
-        domain = _DOMAIN.match(text, at + 1)
-        if local and domain and _is_mailbox(local[0], domain):
-            yield at - len(local[0]), domain.end()
-        at = text.find("@", at + 1)
-
-
-def _is_mailbox(local: str, domain: re.Match[str]) -> bool:
-    return (
-        domain[1].lower() not in NO_TOP_LEVEL_DOMAINS
-        and not RESERVED_DOMAINS.search(domain[0].lower())
-        and local.lower() not in SERVICE_ACCOUNTS
-    )
 
 
 def ipv4s(text: str, groups: Sequence[Span]) -> Iterator[Span]:
@@ -163,8 +166,8 @@ def ibans(text: str, groups: Sequence[Span]) -> Iterator[Span]:
 
 
 def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterator[Span]:
-    """Valid numbers: those with a country code, and national ones of `regions` if a word such as Tel. precedes or the
-    number is grouped as its country does."""
+    """Valid numbers: those with a country code, national ones of `regions` if a word such as Tel. precedes or the
+    number is grouped as its country does, and those of the regions of a language behind its word."""
     for start, end in groups:
         for match in _PHONE.finditer(text, start, end):
             num_digits = sum(map(str.isdigit, match[0]))
@@ -172,30 +175,52 @@ def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterato
                 continue
             if _is_phone(match, text, regions):
                 yield match.span()
+    yield from _vanity_phones(text)
+
+
+def _vanity_phones(text: str) -> Iterator[Span]:
+    import phonenumbers
+
+    if not ("-8" in text or " 8" in text or "(8" in text or "+1" in text):
+        return
+    for match in _VANITY.finditer(text):
+        if match["one"] or _PHONE_WORD.search(text, max(0, match.start() - 40), match.start()):
+            letters = re.sub(r"[^A-Z0-9]", "", match["word"])[:7]
+            digits = phonenumbers.convert_alpha_characters_in_number(match["code"] + letters)
+            if _national_form(digits, "US") is not None:
+                yield match.span()
 
 
 def _is_phone(match: re.Match[str], text: str, regions: Sequence[str]) -> bool:
-    import phonenumbers
-
     number = match[0]
     groups = _groups(number)
     if number.startswith("00") and len(groups) > 1:
         number = f"+{number[2:]}"
-    international = number.startswith("+")
-    called = not international and _PHONE_WORD.search(text, max(0, match.start() - 40), match.start())
-    if not (international or called or _GROUPED.match(number)):
+    if number.startswith("+"):
+        return _national_form(number, None) is not None
+    first = max(0, match.start() - 40)
+    called = _PHONE_WORD.search(text, first, match.start())
+    if not called and text[first : match.start()].isascii() and not _GROUPED.match(number):
         return False
-    for region in (None,) if international else regions:
-        try:
-            parsed = phonenumbers.parse(number, region)
-        except phonenumbers.NumberParseException:
-            continue
-        if not phonenumbers.is_valid_number(parsed):
-            continue
-        national = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
-        if international or called or _groups(national) == groups:
+    if called or _GROUPED.match(number):
+        forms = [_national_form(number, region) for region in regions]
+        if any(form is not None and (called or _groups(form) in (groups, groups[1:])) for form in forms):
             return True
-    return False
+    near = [each for word, each in _LOCAL_PHONE_WORDS.items() if word.search(text, first, match.start())]
+    return any(_national_form(number, region) is not None for regions in near for region in regions)
+
+
+def _national_form(number: str, region: str | None) -> str | None:
+    """How a country writes a valid number of its own."""
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_valid_number(parsed):
+        return None
+    return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL))
 
 
 def _groups(number: str) -> list[str]:

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipelines.score.safety.token_forms import TOKEN_FORMS
+from infra.host.secret_names import AUTHORIZATION_SCHEME, KEY_OR_PASSWORD, SECRET_WORDS
+from infra.host.token_forms import TOKEN_FORMS
 
 MIN_CHARACTERS = 20
 """The shortest word that is looked at: one with a secret, or with its name and the secret."""
@@ -21,10 +22,9 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 """What documentation has in the place of a secret: AKIAIOSFODNN7EXAMPLE."""
-_NAMES = ("key", "secret", "token", "passw", "passphrase", "pwd")
 _NAMED = re.compile(
     r"(?<!public)(?<!public[_-])(?<!csrf)(?<!csrf[._-])"
-    r"(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?key|token|passw(?:or)?d|passphrase|pwd)"
+    rf"(?:{KEY_OR_PASSWORD}|token)"
     r"[\"']?\s{0,3}(?::=|=>|[=:])\s{0,3}[\"'`]?(?:django-insecure-)?"
     r"(?P<value>[A-Za-z0-9_+/=.~!@#$%^*-]{16,200})(?=[\"'`\s;,)}&<]|$)",
     re.IGNORECASE,
@@ -45,7 +45,7 @@ _SAMPLE_PASSWORDS = frozenset(
     ("pass", "pswd", "user", "admin", "root", "test", "guest", "postgres", "port", "mysql", "p4ss")
 )
 _AUTHORIZATION = re.compile(
-    r"uthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"']?(?P<scheme>Basic|Bearer|[Tt]oken|ApiKey)\s{1,3}"
+    rf"uthorization[\"']?\s{{0,3}}[:=,]\s{{0,3}}[\"']?(?P<scheme>(?i:{AUTHORIZATION_SCHEME}))\s{{1,3}}"
     r"(?P<value>[A-Za-z0-9._~+/-]{8,4000}={0,2})"
 )
 """RFC 9110, section 11.6.2, in a request or in code that sends it."""
@@ -93,7 +93,7 @@ def _in_word(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield userinfo.span("password")
     first = max(0, start - _NAME_CHARACTERS)
     assigned = text.find("=", first, end) >= 0 or (not is_address and text.find(":", first, end) >= 0)
-    if assigned and any(map(text[first:end].lower().__contains__, _NAMES)) and _DIGIT.search(text, start, end):
+    if assigned and any(map(text[first:end].lower().__contains__, SECRET_WORDS)) and _DIGIT.search(text, start, end):
         for match in _NAMED.finditer(text, first, end):
             if match.end() > start and _is_drawn(match["value"]) and not _UNDRAWN.search(match["value"]):
                 yield match.span("value")
@@ -115,7 +115,7 @@ def _is_password(userinfo: re.Match[str]) -> bool:
 
 def _authorizes(header: re.Match[str]) -> bool:
     value = header["value"]
-    if header["scheme"] != "Basic":
+    if header["scheme"].lower() != "basic":
         return len(value) >= MIN_CHARACTERS and _DIGIT.search(value) is not None and _is_drawn(value)
     whole = value.rstrip("=")
     try:

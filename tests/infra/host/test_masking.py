@@ -46,6 +46,23 @@ ADDRESSES = [
     "a.jsonl: aws_secret_access_key = {0}",
     "a.jsonl: AWS_SECRET_ACCESS_KEY={0}",
     'a.jsonl: {{"access_token": "{0}", "n": 1}}',
+    "a.jsonl from name:{0}@host.example/b",
+    "a.jsonl from name:{0}@localhost:5432/b",
+    "a.jsonl from //name:{0}@host/b",
+    "https://host.example/a.jsonl?expires=1700000000&hash={0}",
+    "https://host.example/a.jsonl?h={0}&e=1700000000",
+    "https://host.example/a.jsonl?appid={0}Ab12Cd34",
+    "https://host.example/a.jsonl?signing_key={0}&app_key={0}",
+    "tool --token {0} a.jsonl",
+    "tool --hf-token={0} a.jsonl",
+    "tool --api-key {0} --password {0} a.jsonl",
+    "tool --db-password '{0}' a.jsonl",
+    "curl -u name:{0} a.jsonl",
+    "curl --user name:{0} a.jsonl",
+    "sshpass -p {0} scp a.jsonl",
+    "docker login -u name -p {0} a.jsonl",
+    "mysql -u name -p{0} a.jsonl",
+    "redis-cli -h host -a {0} a.jsonl",
     "HTTPSConnectionPool(host='h'): failed with url: /a.jsonl?client_secret={0} (Caused by X)",
 ]
 
@@ -67,6 +84,10 @@ TOKENS = [
     "AKIA" + "A1B2C3D4" * 2,
     "sk-proj-" + "a1B2c3D4" * 4,
     "eyJhbGciOiJIUzI1" + ".eyJzdWIiOiIxMjM" + ".SflKxwRJ-_c",
+    "glsa_" + "a1B2c3D4" * 4 + "_0123abcd",
+    "sk_live_" + "a1B2c3D4" * 3,
+    "dop_v1_" + "0123abcd" * 8,
+    "hvs." + "a1B2c3D4" * 12,
 ]
 
 
@@ -90,6 +111,12 @@ def test_a_token_that_shows_what_it_is_is_gone_wherever_it_is(token, text):
         "the secret: nobody reads it; no password was given; token: 17",
         "https://host.example/a?to=https%3A%2F%2Fb.example%2F%3Fpage%3D12345678%26x%3Da%40b",
         "https://hooks.slack.com/ and https://host.example/bottle:1",
+        "https://host.example/a.jsonl?hash=9fceb02d0ae598e95dc970b74767f193&h=123456789",
+        "https://host.example/a.jsonl?appid=calendar&app_id=com.example.calendar",
+        "docker run -u 1000:1000 -p 8080:80 image:tag@sha256:9fceb02d0ae598e95dc970b74767f193",
+        "arctic show token --tokenizer a.json --eos-token eos_of_all --max-tokens 4096 -p 8000",
+        "mailto:someone@example.org, E-mail:someone@example.org, at 12:30@host, react:18.2@19.0.1",
+        "ssh -p 2222 someone@host.example and psql -p 5432 --user name",
         "https://host.example/sk-learn/hf_hub/eyJ?keyword=monkey&passage=1",
     ],
 )

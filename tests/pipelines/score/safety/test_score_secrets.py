@@ -119,6 +119,9 @@ NAMED = {
     "export DB_PASSWORD={}": PASSWORD,
     "SECRET_KEY = 'django-insecure-{}'": some(50),
     "access-token => {}": some(24),
+    "signing_key: {}": some(24),
+    "AZURE_STORAGE_KEY={}": some(32),
+    "Authorization: bearer {}": some(40),
     "PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 2\n{}\nPrivate-MAC: 7": some(64) + "\n" + some(40),
 }
 
