@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import unicodedata
 
 import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -41,6 +42,19 @@ _LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
 """Bytes beyond ASCII except blanks, dashes and quotes, of which Western texts have runs."""
 _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
 _MIN_LETTERS = 16
+_IN_WORD = re.compile(rb"(?<=[a-z])[\x80-\x91\x93-\x95\x98-\xff](?=[a-z])")
+"""Letters beyond ASCII between others, without the apostrophe and the dashes of Windows."""
+_MIN_MAC_LETTERS = 4
+_MIN_MAC_SHARE = 0.8
+"""Share of the letters in words that are in the place of Windows' punctuation, where the Macintosh has its letters."""
+_LAST_LETTER_OF_MAC = re.compile(rb"[\xe0-\xfe]\xdf(?![\xc0-\xde])")
+"""The last letter of the Russian alphabet after another small one; to Windows, a capital inside a word."""
+_OTHER_LETTER = re.compile(rb"\xff|[\xe0-\xfe][\xdc-\xde]")
+"""The same letter of Windows, and vowels of Greek."""
+_MIN_LAST_LETTERS = 2
+_VIETNAMESE_TONE = re.compile(rb"[AEIOUYaeiouy\xc2\xc3\xca\xd4\xd5\xdd\xe2\xe3\xea\xf4\xf5\xfd][\xcc\xd2\xde\xec\xf2]")
+"""A vowel with its tone, a character of its own."""
+_MIN_TONE_SHARE = 0.2
 _SHIFTS_TO_JAPANESE = re.compile(rb"\x1b\$[@B]")
 """The escape sequences of ISO-2022-JP, which is ASCII otherwise."""
 _FREQUENT_SYLLABLES = "이다는을의에가고하지은를로도사한기자인서시어대나일리라아정수"
@@ -88,7 +102,7 @@ def _decode(body: bytes, content_type: str) -> str:
     for charset in _candidates(body, stated):
         text = body.decode(charset, "replace")
         if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
-            return text
+            return unicodedata.normalize("NFC", text) if charset == "cp1258" else text
     if is_utf8:
         return utf8
     guessed = body.decode(_detected(body) or "utf-8", "replace")
@@ -103,6 +117,8 @@ def _candidates(body: bytes, stated: list[str]) -> list[str]:
         return ["iso2022_jp_ext", *stated] if _SHIFTS_TO_JAPANESE.search(body) else stated
     if others := [charset for charset in stated if charset not in _WESTERN]:
         return [*others, *stated]
+    if revealed := _revealed(body):
+        return [revealed, *stated]
     if stated and len(_LETTER.findall(body)) >= _MIN_LETTERS:
         detected = _detected(body)
         if detected and (detected in _OTHER_LATIN or not _has_isolated_letters(body)):
@@ -113,8 +129,25 @@ def _candidates(body: bytes, stated: list[str]) -> list[str]:
 def _detected(body: bytes) -> str | None:
     if _is_korean(body.decode("cp949", "replace")):
         return "cp949"
+    if revealed := _revealed(body):
+        return revealed
     codec = _codec(detect_encoding(body))
     return _DETECTED.get(codec, codec) if codec else None
+
+
+def _revealed(body: bytes) -> str | None:
+    """A charset of the Macintosh or of Vietnamese Windows, which a few bytes at the wrong place for others reveal, and
+    the statistics do not know."""
+    tones, letters = len(_VIETNAMESE_TONE.findall(body)), len(_LETTER.findall(body))
+    if tones >= _MIN_LETTERS and tones >= _MIN_TONE_SHARE * letters and b"\xf0" in body:
+        return "cp1258"
+    last = len(_LAST_LETTER_OF_MAC.findall(body))
+    others = len(_OTHER_LETTER.findall(body))
+    if last >= _MIN_LAST_LETTERS and others < last and not _has_isolated_letters(body):
+        return "mac-cyrillic"
+    inside = _IN_WORD.findall(body)
+    small = sum(letter < b"\xa0" and letter.decode("mac-roman").islower() for letter in inside)
+    return "mac-roman" if small >= max(_MIN_MAC_LETTERS, _MIN_MAC_SHARE * len(inside)) else None
 
 
 def _is_korean(text: str) -> bool:

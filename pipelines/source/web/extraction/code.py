@@ -14,7 +14,9 @@ from resiliparse.parse.html import ElementNode, HTMLTree, Node
 from pipelines.source.web.extraction.dom import inked, new_text, remove_all
 from pipelines.source.web.extraction.markup import Markup, names_in
 
-CODE_TAGS = frozenset({"pre", "code", "samp", "kbd", "tt", "xmp"})
+LITERAL_TAGS = ("xmp", "listing", "plaintext")
+"""Elements of old HTML that a browser prints as they are written."""
+CODE_TAGS = frozenset({"pre", "code", "samp", "kbd", "tt", *LITERAL_TAGS})
 CODE_NAMES = frozenset(
     [
         *("highlight", "CodeMirror", "cm-editor", "cm-content", "ace_editor", "monaco-editor", "blob-code"),
@@ -26,6 +28,8 @@ CODE = ",".join((*sorted(CODE_TAGS), *(f".{name}" for name in sorted(CODE_NAMES)
 """Elements that hold code."""
 MIN_CODE_SHARE = 0.5
 """Share of a block's text that is code from which the block is a listing."""
+FIRST_LINE = "li.li1:first-child:has(> .de1)"
+"""The first item of a list that GeSHi writes."""
 BLANK_LINE = "\ufdd0"
 """Marks a blank line that text extraction must not treat as white space; a noncharacter of Unicode."""
 
@@ -63,6 +67,7 @@ _ONLY_NUMBERS = re.compile(r"[\s\d.:|]*")
 _AROUND_CODE = f"{CODE},tr:has(pre,code),figure:has(pre),[class*=code i],[class*=highlight i]"
 _ROWS = "tr,li,div,p,[style*='display:block' i],[style*='display: block' i]"
 """Elements inside a listing that start a line."""
+_BLOCKS = "pre,p,div,ul,ol,table,article,section,h1,h2,h3,h4"
 _SPANS = "span:is(.line,[class*=code-line i],[class*=token-line i],[data-line])"
 """Spans that style sheets turn into lines."""
 
@@ -94,14 +99,31 @@ def may_be_editor(element: ElementNode) -> bool:
 
 
 def write_editors(tree: HTMLTree, body: ElementNode) -> None:
-    """Put the lines that editors print, and the text of `xmp`, in `pre`."""
+    """Put the lines that editors print in `pre`."""
     for editor, line in _LINES.items():
         for editor_element in body.query_selector_all(f"{editor}:has({line})").values():
             _remove_numbers(editor_element, "*")
             lines = [each.text or "" for each in editor_element.query_selector_all(line).values()]
             editor_element.replace_with(_listing(tree, [each.rstrip("\n\u200b") for each in lines]))
-    for text in body.query_selector_all("xmp").values():
-        text.replace_with(_listing(tree, (text.text or "").split("\n")))
+
+
+def write_numbered(tree: HTMLTree, first_lines: Sequence[ElementNode]) -> None:
+    """Put the lists whose items are lines of code, the first of each of them FIRST_LINE, in `pre`."""
+    for first in first_lines:
+        numbered = first.parent_element
+        if numbered is not None and first.closest("pre") is None:
+            lines = numbered.query_selector_all("li").values()
+            numbered.replace_with(_listing(tree, [(line.text or "").strip("\n") for line in lines]))
+
+
+def write_literal(tree: HTMLTree, elements: Sequence[ElementNode]) -> None:
+    """Put the text of elements that a browser prints as it is written in `pre`, if it has lines and no blocks."""
+    for element in elements:
+        for line_break in element.query_selector_all("br").values():
+            line_break.replace_with(new_text(tree, "\n"))
+        lines = (element.text or "").split("\n")
+        if len(lines) > 1 and (element.tag in LITERAL_TAGS or element.query_selector(_BLOCKS) is None):
+            element.replace_with(_listing(tree, lines))
 
 
 def write_listings(tree: HTMLTree, body: ElementNode, listings: Sequence[ElementNode]) -> None:

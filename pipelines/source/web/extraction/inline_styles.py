@@ -25,7 +25,17 @@ _CLIPPED = re.compile(
     rf"|inset\(\s*(?:[5-9]\d|100)%\s*\)|(?:circle|ellipse)\(\s*{_ZERO}[\s)]"
     r"|polygon\(\s*([^,()]+?)(?:\s*,\s*\1)+\s*\)"
 )
-_SCALED_AWAY = re.compile(r"scale(?:3d|x|y)?\(\s*0*\.?0+\s*[,)]|matrix\((?:\s*0*\.?0+\s*,){4}")
+_SCALED_AWAY = re.compile(
+    r"scale(?:3d|x|y)?\(\s*0*\.?0+\s*[,)]|matrix\((?:\s*0*\.?0+\s*,){4}"
+    r"|rotate[xy]\(\s*-?(?:(?:90|270)(?:\.0+)?deg|100grad|300grad|0?\.[27]5turn)\s*\)"
+)
+"""To nothing, or on edge."""
+_MASKED_AWAY = re.compile(
+    rf"gradient\((?:to [a-z ]+,|-?[\d.]+deg,)?(?:\s*(?:transparent|rgba\([^()]*,\s*{_ZERO}\s*\)|#0000)"
+    r"(?:\s+[\d.]+%)?\s*(?:,|(?=\)))){2,}\)"
+)
+"""By a gradient from nothing to nothing."""
+_MONOSPACED = re.compile(r"monospace|courier|consolas|menlo|monaco")
 _NO_ALPHA = re.compile(
     rf"transparent|#[0-9a-f]{{3}}0|#[0-9a-f]{{6}}00|(?:rgb|hsl)a?\((?:[^,()/]+,){{3}}\s*{_ZERO}\s*\)"
     rf"|(?:rgb|hsl)a?\([^()/]+/\s*{_ZERO}\s*\)"
@@ -62,6 +72,14 @@ def is_hiding(style: str) -> bool:
     return _hides_for_good(rules) or _hidden_by(rules) != ""
 
 
+@lru_cache(maxsize=2**14)
+def keeps_lines(style: str) -> bool:
+    """Whether an inline style prints the lines of code as they are written; prose may wrap, too."""
+    rules = _declarations(style)
+    blanks = rules.get("white-space", "")
+    return blanks == "pre" or (blanks in ("pre-wrap", "break-spaces") and bool(_MONOSPACED.search(style.lower())))
+
+
 def visible_again(element: ElementNode) -> list[ElementNode]:
     """The outermost descendants of a hidden element that set the property which hides it back to a visible value: the
     visibility, the size of letters or their color, which they would inherit."""
@@ -81,6 +99,8 @@ def visible_again(element: ElementNode) -> list[ElementNode]:
 def _hides_for_good(rules: Mapping[str, str]) -> bool:
     """Whether nothing inside the element can be visible."""
     if rules.get("display") == "none" or rules.get("content-visibility") == "hidden":
+        return True
+    if _NOTHING.fullmatch(rules.get("zoom", "1")) or _MASKED_AWAY.search(_mask(rules)):
         return True
     if _CLIPPED.search(rules.get("clip", "") + rules.get("clip-path", "")):
         return True
@@ -161,8 +181,15 @@ def _is_off_screen(rules: Mapping[str, str]) -> bool:
 def _is_see_through(rules: Mapping[str, str]) -> bool:
     """Whether the element is transparent for good: scripts show what only begins so."""
     is_apart = rules.get("position") in ("absolute", "fixed") and "transform" not in rules
-    dimmed = re.search(rf"opacity\(\s*{_ZERO}\s*\)", rules.get("filter", ""))
-    return is_apart and bool(dimmed or _NOTHING.fullmatch(rules.get("opacity", "1")))
+    if is_apart and _NOTHING.fullmatch(rules.get("opacity", "1")):
+        return True
+    # What begins so is faded in by `opacity`, hardly ever by a filter.
+    is_fixed = not any(name.startswith(("transition", "animation")) for name in rules)
+    return is_fixed and re.search(rf"opacity\(\s*{_ZERO}\s*\)", rules.get("filter", "")) is not None
+
+
+def _mask(rules: Mapping[str, str]) -> str:
+    return " ".join(rules.get(f"{maker}mask{part}", "") for maker in ("", "-webkit-") for part in ("", "-image"))
 
 
 def _has_no_color(rules: Mapping[str, str]) -> bool:

@@ -11,15 +11,17 @@ MIN_REPEATED = 25
 """Characters of a line that is no label, which may be there several times."""
 _MARKS = " >•-*#"
 
+FIRST_TAG = "\U000e0000"
 _CONTROLS = "".join(map(chr, (*range(9), *range(14, 28), 31, 127)))
 """Those of ASCII that neither separate lines nor words. A browser shows nothing for them."""
 _FORMATS = "\xad\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffc\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+_SHAPING = "\u034f\u180b-\u180f"
+"""Behind the letters of Hebrew, Mongolian and Korean these and fillers order, shape or hold the place of others."""
 _TAGS, _SELECTORS, _MORE_SELECTORS = "\U000e0020-\U000e007f", "\ufe00-\ufe0f", "\U000e0100-\U000e01ef"
 _FILLERS, _KOREAN = "\u115f\u1160\u3164\uffa0", "\u1100-\u11ff\u3131-\u318e"
 _INVISIBLE = re.compile(
-    f"[{_FORMATS}{_TAGS}{_SELECTORS}{_MORE_SELECTORS}{_FILLERS}\u034f\u180b-\u180f](?:(?<=[{_FORMATS}])"
+    f"[{_FORMATS}{_TAGS}{_SELECTORS}{_MORE_SELECTORS}{_FILLERS}{_SHAPING}](?:(?<=[{_FORMATS}])"
     f"|(?<=[{_TAGS}])(?<![\U0001f3f4{_TAGS}].)[{_TAGS}]*"
-    # Behind the letters of Hebrew, Mongolian and Korean these order, shape or hold the place of others.
     "|(?<=\u034f)(?<![\u0590-\u05ff].)|(?<=[\u180b-\u180f])(?<![\u1800-\u18af].)"
     f"|(?<=[{_FILLERS}])(?<![{_KOREAN}].)(?![{_KOREAN}])"
     f"|(?<=[\\s\\dA-Za-z\xc0-\u058f][{_SELECTORS}])(?<![\\d]\ufe0f)|(?<=[{_SELECTORS}][{_SELECTORS}{_MORE_SELECTORS}])"
@@ -30,12 +32,14 @@ _INVISIBLE = re.compile(
 read. Tags spell flags of regions behind a black flag, and hidden messages elsewhere, as selectors of variants do behind
 what has none."""
 _UNREAD = "".join(
-    (
-        *("\xad\u034f\u115f\u1160\u180b\u180c\u180d\u180e\u180f\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u3164"),
-        *map(chr, (*range(0x206A, 0x2070), *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF9, 0xFFFD))),
-        *map(chr, (*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B))),
+    character
+    for first, last in re.findall(
+        "(.)(?:-(.))?", f"{_FORMATS}{_SELECTORS}{_FILLERS}{_SHAPING}\u200c\u200d", flags=re.DOTALL
     )
+    for character in map(chr, range(ord(first), ord(last or first) + 1))
+    if character < FIRST_TAG
 )
+"""These characters one by one, without those from U+E0000 on."""
 _TAGS_IN_UTF8 = b"\xf3\xa0"
 """First bytes of the characters from U+E0000 on."""
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -16,13 +16,17 @@ from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
 from pipelines.source.web.extraction.code import (
     EDITORS,
+    FIRST_LINE,
+    LITERAL_TAGS,
     may_be_editor,
     write_editors,
     write_listings,
+    write_literal,
+    write_numbered,
 )
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
-from pipelines.source.web.extraction.inline_styles import is_hiding, visible_again
+from pipelines.source.web.extraction.inline_styles import is_hiding, keeps_lines, visible_again
 from pipelines.source.web.extraction.revealed import is_streamed, is_tab, put_in_place
 
 MIN_VISIBLE_SHARE = 0.1
@@ -37,6 +41,7 @@ MAX_BLANKS = 100
 """Characters after a start tag within which an end tag shows that an element is empty."""
 
 _UNPRINTED = ("template", "rt", "rp", "rtc", "canvas", "noframes", "noembed")
+_PREFORMATTED = ("div", "p", "code", "samp", "td", "blockquote")
 _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
 _TITLES = "h1,h2,h3,h4,h5,h6"
 _NO_CONTROLS = (
@@ -47,8 +52,8 @@ _NO_CONTROLS = (
 _FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
 _WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2),button:has(p)"
 """Elements that may contain most of a page."""
-_TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,xmp,dialog,{_NO_CONTROLS},{_FORMULAS}"
-SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},[style],[hidden],[popover],[aria-hidden=true]:not(:empty)"
+_TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,{','.join(LITERAL_TAGS)},dialog,{_NO_CONTROLS},{_FORMULAS}"
+SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{FIRST_LINE},[style],[hidden],[popover],[aria-hidden=true]:not(:empty)"
 """Markup that is not printed literally, in one search of the page."""
 _IFRAME = re.compile(r"<iframe\b", re.IGNORECASE)
 _SHADOW = re.compile(r"<template\b[^>]{0,500}?\bshadowrootmode\b", re.IGNORECASE)
@@ -92,6 +97,8 @@ def visible_page(html: str) -> VisiblePage:
     characters -= _remove_hidden(special.maybe_hidden, characters)
     if _remove_repeated(special.not_for_screen_readers, characters):
         characters = length(body)
+    write_literal(tree, special.literal)
+    write_numbered(tree, special.first_lines)
     if special.listings or special.has_editors:
         write_listings(tree, body, special.listings)
     for wrapper in special.wrappers:
@@ -141,6 +148,8 @@ class _Special:
         self.figures: list[ElementNode] = []
         self.noscripts: list[ElementNode] = []
         self.listings: list[ElementNode] = []
+        self.first_lines: list[ElementNode] = []
+        self.literal: list[ElementNode] = []
         self.streamed: list[ElementNode] = []
         self.has_formulas = self.has_editors = self.swallows_page = self.has_shadows = False
 
@@ -160,6 +169,8 @@ class _Special:
         elif tag in _UNPRINTED:
             self.has_shadows |= tag == "template" and element.has_attribute("shadowrootmode")
             self.unprinted.append(element)
+        elif tag == "li" and element.matches(FIRST_LINE):
+            self.first_lines.append(element)
         elif tag == "pre":
             self.listings.append(element)
         elif tag == "noscript":
@@ -174,9 +185,11 @@ class _Special:
             self.figures.append(element)
         elif tag in ("button", "label"):
             (self.wrappers if element.matches(_NO_CONTROLS) else self.figures).append(element)
-        self.has_editors |= tag == "xmp" or (tag in ("div", "table") and may_be_editor(element))
+        self.has_editors |= tag in ("div", "table") and may_be_editor(element)
         self.has_formulas |= tag in ("math", "mjx-container", "img")
         style = element.get_attribute("style")
+        if tag in LITERAL_TAGS or (style is not None and tag in _PREFORMATTED and keeps_lines(style)):
+            self.literal.append(element)
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
             self._sort_hidden(element)
         elif element.get_attribute("aria-hidden") == "true":

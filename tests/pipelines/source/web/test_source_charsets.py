@@ -1,5 +1,7 @@
 """Bytes to text: the real charset is detected, regardless of header and meta tag."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,3 +232,45 @@ def test_a_western_header_holds_for_western_text(text, meta):
 def test_the_letters_of_macintosh_are_read_as_declared(header):
     html = f"<meta charset=x-mac-cyrillic>{page('ru')}"
     assert decode(html.encode("mac-cyrillic"), header) == html
+
+
+FRENCH = "<p>L’été, les bateaux étaient déjà là : on répétait « à bientôt » près du château, où l’évêque arrivait."
+VIETNAMESE = (
+    "<p>Ngọn hải đăng nhỏ trên bờ biển phía bắc được xây dựng từ lâu trước khi có bến cảng, và những người gác đèn."
+)
+TONES = "\u0300\u0301\u0303\u0309\u0323"
+
+
+def with_tones_apart(text: str) -> str:
+    """Vietnamese as Windows stores it: a tone is a character behind its vowel."""
+    apart = (unicodedata.normalize("NFD", letter) for letter in text)
+    return "".join(
+        unicodedata.normalize("NFC", "".join(mark for mark in marks if mark not in TONES))
+        + "".join(mark for mark in marks if mark in TONES)
+        for marks in apart
+    )
+
+
+@pytest.mark.parametrize(
+    "header", ["text/html", "text/html; charset=iso-8859-1", "text/html; charset=utf-8", "a/b; charset=x"]
+)
+def test_bytes_of_the_macintosh_and_of_vietnamese_windows_are_read_undeclared(header):
+    assert decode(page("ru").encode("mac-cyrillic", "ignore"), header) == page("ru")
+    assert decode(FRENCH.encode("mac-roman"), header) == FRENCH
+    assert decode(with_tones_apart(VIETNAMESE).encode("cp1258"), header) == VIETNAMESE
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"),
+    [
+        ("<p>Le cœur de la sœur : l’œuvre, l’œil et le bœuf – c’était l’été, il l’a laissé là.", "cp1252"),
+        ("<p>Žádný šíp neletěl, když šel přes můstek; věž byla žlutá a déšť šuměl.", "cp1250"),
+        (
+            "<p>Ο μικρός φάρος στη βόρεια ακτή χτίστηκε πολύ πριν από το λιμάνι, και οι φύλακές του το έγραψαν.",
+            "cp1253",
+        ),
+    ],
+)
+def test_their_lookalikes_are_read_as_declared(text, charset):
+    html = f"<meta charset={charset}>{text}"
+    assert decode(html.encode(charset), "text/html; charset=iso-8859-1") == html

@@ -41,7 +41,7 @@ def prune(page: Markup, main: int, characters: int, rules: Rules) -> None:
     """Remove the boilerplate below the element `main` of a page, which has so many `characters` that are not blank."""
     pruning = _Pruning(page, main, rules)
     left = max(0, characters - pruning.remove_named(characters))
-    if rules.link_lists:
+    if rules.link_lists and "a" in page.tags:
         if left < characters:
             pruning.measure()
         pruning.remove_link_lists(left)

@@ -95,6 +95,12 @@ LISTINGS = {
     "Ace": "<div class='ace_editor'><div class='ace_gutter'>"
     + each("<div class='ace_gutter-cell'>{number}</div>")
     + f"</div><div class='ace_layer ace_text-layer'>{each('<div class=ace_line>{line}</div>')}</div></div>",
+    "GeSHi, in a block": "<div class='python geshifilter-python'><ol>"
+    + each("<li class='li1'><div class='de1'>{line}</div></li>")
+    + "</ol></div>",
+    "lines that a style keeps": f"<div style='white-space:pre;font-family:monospace'>{TEXT}</div>",
+    "lines that a style keeps and wraps": f"<div style='font:12px Courier;white-space: pre-wrap'>{TEXT}</div>",
+    "listing": "<listing>" + "\n".join(LINES) + "</listing>",
     "xmp": "<xmp>" + "\n".join(LINES) + "</xmp>",
     "a note": f"<aside class='note'><p>See it here.</p><pre><code>{TEXT}</code></pre></aside>",
 }

@@ -18,6 +18,14 @@ def page(inside: str) -> str:
 
 
 HIDING = (
+    "zoom:0",
+    "filter:blur(2px) opacity(0)",
+    "filter:opacity(0%)",
+    "transform:rotateY(90deg)",
+    "transform:rotateX(-270deg)",
+    "transform:rotateY(.25turn)",
+    "mask:linear-gradient(transparent,transparent)",
+    "-webkit-mask-image:linear-gradient(to right, rgba(0,0,0,0) 0%, transparent)",
     "display:none",
     "DISPLAY : None !important",
     "display:none!important;display:block",
@@ -82,6 +90,13 @@ HIDING = (
 )
 SHOWING = (
     "",
+    "zoom:1",
+    "zoom:normal",
+    "filter:opacity(.5)",
+    "filter:opacity(0);transition:filter 1s",
+    "transform:rotateY(45deg)",
+    "transform:rotate(90deg)",
+    "mask-image:linear-gradient(#000,transparent)",
     "display:block",
     "display:none;display:block",
     "color:none",
