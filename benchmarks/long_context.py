@@ -22,7 +22,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from harness import arguments, machine, report
-from long_context_texts import NOTE_SHARES, library, note, training_texts, vocabulary_texts
+from long_context_mixtures import FIRST, LONG, SHORT, STEP_TOKENS, Drawn, Mixture, Sequences, mixture
+from long_context_texts import NOTE_SHARES, library, note, vocabulary_texts
 
 from arctic_model.checkpoint.model_folder import checkpoint_name
 from arctic_model.config import ArcticConfig
@@ -31,7 +32,6 @@ from arctic_model.presets import preset
 from arctic_model.training import history
 from arctic_model.training.loop import train
 from arctic_model.training.losses.cross_entropy import token_nll
-from arctic_model.training.losses.objective import Batch
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.plan import TrainingPlan
@@ -39,12 +39,11 @@ from arctic_model.training.saving import CHECKPOINTS
 from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.evaluate.data.heldout import position_buckets
 from pipelines.evaluate.tasks.long_context.texts import passkey
-from pipelines.tokenize.pack_texts import pack_texts, train_tokenizer
+from pipelines.tokenize.pack_texts import train_tokenizer
 
-FIRST, SHORT, LONG = 64, 256, 2048
+LENGTHS = FIRST, SHORT, LONG
 FACTOR = LONG // SHORT
 VOCABULARY = 1024
-STEP_TOKENS = 4096
 PEAK, EXTENSION_PEAK, WARMUP_STEPS = 0.01, 0.006, 100
 SHAPE = {
     "num_layers": 2,
@@ -61,13 +60,6 @@ TURNS, SHARPNESS = 4.0, 1.2
 turns are a wavelength of 8 tokens here."""
 WORKERS = 2
 GOAL = "passkey >= .95 at every depth of 2,048 tokens with <= 5 % more tokens, loss at 256 within +0.5 % of before"
-
-SHARES: Mapping[int, Mapping[int, Mapping[str, int]]] = {
-    FIRST: {FIRST: {"names": 6, "words": 3, "numbers": 3, "notes": 3, "code": 1}},
-    SHORT: {SHORT: {"names": 2, "words": 2, "numbers": 1, "notes": 3, "distant": 5, "code": 3}},
-    LONG: {LONG: {"names": 1, "words": 2, "numbers": 1, "distant": 4}, SHORT: {"code": 4, "notes": 3, "distant": 1}},
-}
-"""By tokens of a row and of the sequences in it: of each kind of text, parts of the sum."""
 
 
 class Size(NamedTuple):
@@ -115,30 +107,14 @@ class Outcome(NamedTuple):
         return min(self.passkeys[length].values())
 
 
-class Sequences:
-    """Packed texts of one kind as batches; `length` is in tokens."""
+@dataclass(frozen=True)
+class Exam:
+    """Questions for every contender: passkeys as ids of prompt and answer, by length and depth, and held-out code and
+    notes."""
 
-    def __init__(self, texts: Sequence[str], tokenizer: TextTokenizer, length: int) -> None:
-        packed = pack_texts(texts, tokenizer, length)
-        self.ids, self.length = packed.rows.astype(np.int64), length
-        self._pieces = np.full(self.ids.shape, -1, np.int32)
-        self._positions = np.zeros(self.ids.shape, np.int64)
-        location = packed.placement
-        for number, (row, start, size) in enumerate(zip(location.row, location.start, location.length, strict=True)):
-            self._pieces[row, start : start + size] = number
-            self._positions[row, start : start + size] = np.arange(size)
-
-    def batch(self, rows: np.ndarray) -> Batch:
-        """No token looks or is predicted across the border of two documents."""
-        ids, pieces = self.ids[rows], self._pieces[rows]
-        is_inside = (pieces[:, 1:] == pieces[:, :-1]) & (pieces[:, 1:] >= 0)
-        columns = ids[:, :-1], self._positions[rows, :-1], pieces[:, :-1], np.where(is_inside, ids[:, 1:], -1)
-        return Batch(*(torch.from_numpy(np.ascontiguousarray(column)) for column in columns))
-
-    @property
-    def full(self) -> np.ndarray:
-        """Rows that one document fills."""
-        return np.flatnonzero((self._pieces == self._pieces[:, :1]).all(axis=1))
+    passkeys: Mapping[int, Mapping[float, Sequence[tuple[list[int], list[int]]]]]
+    short: Sequence[Sequences]
+    long: Sequences
 
 
 def main() -> None:
@@ -147,8 +123,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         base = Path(name)
         train_tokenizer(vocabulary_texts(), VOCABULARY, base / "tokenizer")
-        list(pool.map(trained_at_256, [base] * WORKERS, [size] * WORKERS, range(WORKERS)))
-        outcomes = list(pool.map(extended, [base] * len(contenders), [size] * len(contenders), contenders))
+        made = [pool.submit(mixture, base / "tokenizer", length, size.num_texts) for length in LENGTHS]
+        exam = pool.submit(exam_of, base, size)
+        mixtures = {length: each.result() for length, each in zip(LENGTHS, made, strict=True)}
+        list(pool.map(trained_at_256, [base] * WORKERS, [size] * WORKERS, [mixtures] * WORKERS, range(WORKERS)))
+        futures = [pool.submit(extended, base, size, each, mixtures, exam.result()) for each in contenders]
+        outcomes = [future.result() for future in futures]
     print(machine("torch"))
     tokens = size.base_steps * STEP_TOKENS
     print(f"{tokens:,} tokens up to {SHORT}, then {size.extra_steps / size.base_steps:.1%} more\n")
@@ -208,45 +188,43 @@ def with_yarn(config: ArcticConfig) -> ArcticConfig:
     )
 
 
-def trained_at_256(base: Path, size: Size, rank: int) -> None:
+def trained_at_256(base: Path, size: Size, mixtures: Mapping[int, Mixture], rank: int) -> None:
     """Both parts before the extension, by one of WORKERS processes on a core each."""
     dist_start(dist.FileStore(str(base / "workers"), WORKERS), rank)
     first = plan_of(base / "first", model_config(SHORT), FIRST, size, (0, size.first_steps))
-    train(first, Drawn(mixture(base, FIRST, size), FIRST, rank), Silent())
+    train(first, Drawn(mixtures[FIRST], FIRST, rank), Silent())
     start = first.folder / CHECKPOINTS / checkpoint_name(size.first_steps)
     short = plan_of(base / "short", model_config(SHORT), SHORT, size, (size.first_steps, size.base_steps), start)
-    train(short, Drawn(mixture(base, SHORT, size), SHORT, rank), Silent())
+    train(short, Drawn(mixtures[SHORT], SHORT, rank), Silent())
     dist.destroy_process_group()
 
 
-def extended(base: Path, size: Size, contender: Contender) -> Outcome:
+def extended(base: Path, size: Size, contender: Contender, mixtures: Mapping[int, Mixture], exam: Exam) -> Outcome:
     """The last part of one contender, and its measures, on one core."""
     checkpoint = base / "short" / CHECKPOINTS / checkpoint_name(size.base_steps)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         if contender.length:
-            checkpoint = trained_further(base, size, contender, checkpoint, Path(name) / "long")
+            batches = mixtures[contender.length]
+            checkpoint = trained_further(size, contender, batches, checkpoint, Path(name) / "long")
         model = ArcticModel.from_pretrained(checkpoint).eval()
-    tokenizer = TextTokenizer(base / "tokenizer")
-    code = library(held_out=True).files
-    notes = [note(random.Random(f"held out/{number}"), 4 * SHORT, NOTE_SHARES) for number in range(100)]
     return Outcome(
-        short_loss(model, [Sequences(texts, tokenizer, SHORT) for texts in (code, notes)], size.heldout_tokens),
-        bits_by_position(model, Sequences(code, tokenizer, LONG), tokenizer, size.heldout_tokens),
+        short_loss(model, exam.short, size.heldout_tokens),
+        bits_by_position(model, exam.long, TextTokenizer(base / "tokenizer"), size.heldout_tokens),
         {
-            length: {depth: passkeys_found(model, tokenizer, length, depth, size.items) for depth in size.depths}
-            for length in (SHORT, LONG)
+            length: {depth: passkeys_found(model, texts) for depth, texts in by_depth.items()}
+            for length, by_depth in exam.passkeys.items()
         },
     )
 
 
-def trained_further(base: Path, size: Size, contender: Contender, start: Path, folder: Path) -> Path:
+def trained_further(size: Size, contender: Contender, batches: Mixture, start: Path, folder: Path) -> Path:
     """The checkpoint in `folder` after the last part."""
     assert contender.length
     steps = size.base_steps, size.base_steps + size.extra_steps
     dist_start(dist.HashStore(), 0)
     plan = plan_of(folder, contender.config, contender.length, size, steps, start)
-    train(plan, Drawn(mixture(base, contender.length, size), contender.length), Silent())
+    train(plan, Drawn(batches, contender.length), Silent())
     dist.destroy_process_group()
     return plan.folder / CHECKPOINTS / checkpoint_name(steps[1])
 
@@ -282,25 +260,6 @@ def plan_of(
     )
 
 
-class Drawn:
-    """Batches of a worker: rows of each corpus of the mixture in turn, drawn by the number of the step alone."""
-
-    def __init__(self, mixture: Sequence[Sequences], length: int, rank: int = 0) -> None:
-        self._mixture, self._length, self._count = mixture, length, STEP_TOKENS // length
-        self._rank, self._world = rank, dist.get_world_size()
-
-    def __call__(self, step: int) -> list[Batch]:
-        rng = np.random.default_rng(step)
-        numbers = range((step - 1) * self._count, step * self._count)
-        rows = [self._row(self._mixture[number % len(self._mixture)], rng) for number in numbers]
-        return [Batch(*map(torch.cat, zip(*rows[self._rank :: self._world], strict=True)))]
-
-    def _row(self, corpus: Sequences, rng: np.random.Generator) -> list[torch.Tensor]:
-        """Its columns: several sequences if they are shorter."""
-        drawn = rng.choice(len(corpus.ids), size=self._length // corpus.length, replace=False)
-        return [column.view(1, -1) for column in corpus.batch(drawn)[:4]]
-
-
 class Silent:
     """An observer that reports nothing."""
 
@@ -313,14 +272,19 @@ class Silent:
     def traced(self, file: Path) -> None: ...
 
 
-def mixture(base: Path, length: int, size: Size) -> list[Sequences]:
-    """The corpora of rows of `length` tokens in mixed order, each as often as its share."""
-    tokenizer, result = TextTokenizer(base / "tokenizer"), []
-    for own, shares in SHARES[length].items():
-        for kind, share in shares.items():
-            count = size.num_texts * SHORT // max(own, SHORT)
-            result += [Sequences(training_texts(kind, own, count, tokenizer), tokenizer, own)] * share
-    return random.Random(length).sample(result, len(result))
+def exam_of(base: Path, size: Size) -> Exam:
+    tokenizer, code = TextTokenizer(base / "tokenizer"), library(held_out=True).files
+    notes = [note(random.Random(f"held out/{number}"), 4 * SHORT, NOTE_SHARES) for number in range(100)]
+    passkeys = {
+        length: {
+            depth: [passkey_ids(tokenizer, length, depth, number) for number in range(size.items)]
+            for depth in size.depths
+        }
+        for length in (SHORT, LONG)
+    }
+    return Exam(
+        passkeys, [Sequences(texts, tokenizer, SHORT) for texts in (code, notes)], Sequences(code, tokenizer, LONG)
+    )
 
 
 # ---------------------------------------------------------------- measures
@@ -358,17 +322,16 @@ def bits_by_position(
 
 
 @torch.inference_mode()
-def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, length: int, depth: float, items: int) -> float:
-    """Share of texts of `length` tokens after which greedy decoding writes the passkey: each of its ids is the most
-    likely one behind those before."""
+def passkeys_found(model: ArcticModel, texts: Sequence[tuple[list[int], list[int]]]) -> float:
+    """Share of prompts after which greedy decoding writes the answer: each of its ids is the most likely one behind
+    those before."""
     result = 0
-    for number in range(items):
-        prompt, answer = passkey_ids(tokenizer, length, depth, number)
+    for prompt, answer in texts:
         ids = torch.tensor([[*prompt, *answer[:-1]]])
         hidden = model.hidden_states(ids, torch.arange(ids.shape[1])[None], torch.zeros_like(ids)).hidden
         best = model.lm_head(hidden[0, -len(answer) :]).argmax(dim=-1)
         result += best.tolist() == answer
-    return result / items
+    return result / len(texts)
 
 
 def passkey_ids(tokenizer: TextTokenizer, length: int, depth: float, number: int) -> tuple[list[int], list[int]]:
