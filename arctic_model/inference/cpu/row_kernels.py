@@ -1,13 +1,13 @@
-"""Products of few rows with weights in memory, and the parts of a layer made of them, compiled by numba.
+"""Products of few rows with weights in memory, and the experts made of them, compiled by numba.
 
 Their time is that of reading the weights, so they read them once and in order: for 1 to 8 rows in .3 to .6 of the time
-of torch's products. A part is one call, since a call of torch costs as much as reading 100 KB.
+of torch's products. All experts are one call, since a call of torch costs as much as reading 100 KB.
 
 Imported only if tokens are decoded: numba takes 0.4 s to import, and compiles these once for a machine.
 
 All arrays are float32 and contiguous. Weights may also be the bits of bfloat16 as uint16, widened in registers: half
 the bytes are read, and the results are those of float32. `rows` [N, D] are normed, and the result is added to
-`out` [N, D]. An empty array means that a model lacks a norm, a bias or its sinks.
+`out` [N, D]. An empty array means that a router lacks a bias.
 """
 
 import importlib
@@ -43,17 +43,18 @@ def _shares_threads() -> bool:
     return True
 
 
-def _compiled(function: Callable[..., Any], *, parallel: bool = False) -> Any:
+def compiled(function: Callable[..., Any], *, parallel: bool = False, cache: bool = True) -> Any:
     # Loops over prange only: a whole array here is shorter than the start of a thread.
     options = _OPTIONS | {"parallel": {"numpy": False} if parallel else False}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=cache, **options)(function)
     except RuntimeError:
         # numba finds no folder that it may write to.
         return njit(**options)(function)
 
 
-_parallel = partial(_compiled, parallel=_shares_threads())
+_IS_PARALLEL = _shares_threads()
+in_parallel = partial(compiled, parallel=_IS_PARALLEL)
 
 
 def use_threads(count: int) -> None:
@@ -63,7 +64,7 @@ def use_threads(count: int) -> None:
 
 def num_threads() -> int:
     """Threads of the kernels that this thread calls."""
-    return int(numba.get_num_threads())
+    return int(numba.get_num_threads()) if _IS_PARALLEL else 1
 
 
 def _wide(weight: Any) -> Any:
@@ -79,22 +80,7 @@ def _compiled_wide(weight):
     return lambda weight: weight
 
 
-@_compiled
-@no_type_check
-def normed(x, weight, eps):
-    """RMSNorm of each row."""
-    result = np.empty_like(x)
-    for row in range(len(x)):
-        squares = _ZERO
-        for index in range(x.shape[1]):
-            squares += x[row, index] * x[row, index]
-        scale = np.float32(_ONE / math.sqrt(squares / np.float32(x.shape[1]) + eps))
-        for index in range(x.shape[1]):
-            result[row, index] = x[row, index] * weight[index] * scale
-    return result
-
-
-@_parallel
+@in_parallel
 @no_type_check
 def multiply(weight, rows):
     """[O, D] and [N, D] -> [N, O]. Four rows share each read of the weights of four outputs."""
@@ -108,14 +94,7 @@ def multiply(weight, rows):
     return products
 
 
-@_compiled
-@no_type_check
-def feed_forward(rows, out, w1, w2, w3):
-    """SwiGLU: `w1`, `w3` [F, D] and `w2` [D, F]."""
-    out += _swiglu(rows, w1, w2, w3)
-
-
-@_compiled
+@compiled
 @no_type_check
 def mix_experts(rows, out, gate, bias, top_k, w1, w2, w3):
     """The `top_k` experts of each row by `gate` [E, D], see `arctic_model.moe.router.route`; `w1`, `w3` [E, F, D] and
@@ -135,60 +114,16 @@ def mix_experts(rows, out, gate, bias, top_k, w1, w2, w3):
                 out[numbers[index]] += shares[numbers[index], expert] * products[index]
 
 
-@_compiled
+@compiled
 @no_type_check
-def attend(rows, out, weights, biases, head_norms, eps, sinks, rotation, keys, values, position, mask):
-    """Attention of one row, the newest of its sequence, which takes `position` in the cache.
-
-    `weights`: of queries [H * C, D], keys and values [G * C, D], output [D, H * C]; `biases`: of the first three;
-    `head_norms`: of queries and keys [C]; `sinks`: a score of each head [H] for a key without a value; `rotation`:
-    cosine and sine [C / 2]; `keys`, `values` [G, capacity, C]; `mask` [position + 1] is added to the scores.
-    """
-    size = keys.shape[2]
-    queries = _rotated(_heads(multiply(weights[0], rows), biases[0], size), head_norms[0], eps, rotation)
-    keys[:, position] = _rotated(_heads(multiply(weights[1], rows), biases[1], size), head_norms[1], eps, rotation)
-    values[:, position] = _heads(multiply(weights[2], rows), biases[2], size)
-    out += multiply(weights[3], _mixed(queries, keys, values, mask, sinks).reshape(1, -1))
-
-
-@_parallel
-@no_type_check
-def _mixed(queries, keys, values, mask, sinks):
-    mixed = np.zeros_like(queries)
-    if queries.size * len(mask) < LONG:
-        for head in range(len(queries)):
-            _mix_head(queries, keys, values, mask, sinks, head, mixed)
-    else:
-        for head in prange(len(queries)):
-            _mix_head(queries, keys, values, mask, sinks, head, mixed)
-    return mixed
-
-
-@_compiled
-@no_type_check
-def _mix_head(queries, keys, values, mask, sinks, head, mixed):
-    group, root = head * len(keys) // len(queries), np.float32(math.sqrt(queries.shape[1]))
-    sink = sinks[head : head + 1]
-    scores = np.empty(len(mask) + len(sink), np.float32)
-    scores[len(mask) :] = sink
-    for index in range(len(mask)):
-        scores[index] = _dot(keys[group, index], queries[head]) / root + mask[index]
-    scores = _softmax(scores)
-    for index in range(len(mask)):
-        for channel in range(queries.shape[1]):
-            mixed[head, channel] += scores[index] * values[group, index, channel]
-
-
-@_compiled
-@no_type_check
-def _dot(weight, row):
+def dot(weight, row):
     total = _ZERO
     for index in range(len(row)):
         total += _wide(weight[index]) * row[index]
     return total
 
 
-@_compiled
+@compiled
 @no_type_check
 def _multiply_tiles(weight, tile, rows, products):
     """The outputs of one tile, of all rows."""
@@ -198,10 +133,10 @@ def _multiply_tiles(weight, tile, rows, products):
         _multiply_tile(weight, first, rows, row, products)
     for row in range(done, len(rows)):
         for output in range(first, end):
-            products[row, output] = _dot(weight[output], rows[row])
+            products[row, output] = dot(weight[output], rows[row])
 
 
-@_compiled
+@compiled
 @no_type_check
 def _multiply_tile(weight, output, rows, row, products):
     """Four outputs of four rows. All sums stay in registers: eight reads for sixteen products."""
@@ -222,13 +157,13 @@ def _multiply_tile(weight, output, rows, row, products):
             products[row + place, output + offset] = total
 
 
-@_compiled
+@compiled
 @no_type_check
 def _swiglu(rows, w1, w2, w3):
     return multiply(w2, _gated(rows, w1, w3))
 
 
-@_parallel
+@in_parallel
 @no_type_check
 def _gated(rows, w1, w3):
     hidden, tiles = np.empty((len(rows), len(w1)), np.float32), -(-len(w1) // TILE)
@@ -242,62 +177,54 @@ def _gated(rows, w1, w3):
     return hidden
 
 
-@_compiled
+@compiled
 @no_type_check
 def _gate_tile(rows, w1, w3, tile, hidden, up):
     _multiply_tiles(w1, tile, rows, hidden)
     _multiply_tiles(w3, tile, rows, up)
     for row in range(len(rows)):
         for index in range(tile * TILE, min((tile + 1) * TILE, len(w1))):
-            gate = hidden[row, index]
-            hidden[row, index] = gate / (_ONE + np.float32(math.exp(-gate))) * up[row, index]
+            hidden[row, index] = silu(hidden[row, index]) * up[row, index]
 
 
-@_compiled
+@compiled
 @no_type_check
 def _shares(logits, bias, top_k):
-    """[N, E] -> the weights of the experts of each row, 0 of those that are not chosen."""
+    """[N, E] -> the weights of the experts of each row, 0 of those that are not selected."""
     shares = np.zeros_like(logits)
+    selected, weights = np.empty(top_k, np.int64), np.empty(top_k, np.float32)
     for row in range(len(logits)):
-        scores = _softmax(logits[row])
-        choice = scores + bias if len(bias) else scores.copy()
-        total = _ZERO
-        for _ in range(top_k):
-            expert = np.argmax(choice)
-            choice[expert] = -np.inf
-            shares[row, expert] = scores[expert]
-            total += scores[expert]
-        shares[row] /= total
+        choose(logits[row], bias, selected, weights)
+        for rank in range(top_k):
+            shares[row, selected[rank]] = weights[rank]
     return shares
 
 
-@_compiled
+@compiled
 @no_type_check
-def _heads(projected, bias, size):
-    """[1, heads * size] -> [heads, size]"""
-    if len(bias):
-        projected[0] += bias
-    return projected.reshape(-1, size)
+def choose(logits, bias, selected, shares):
+    """Write the experts of one row and their weights, see `arctic_model.moe.router.route`."""
+    probabilities = softmax(logits)
+    choice = probabilities + bias if len(bias) else probabilities.copy()
+    total = _ZERO
+    for rank in range(len(selected)):
+        expert = np.argmax(choice)
+        choice[expert] = -np.inf
+        selected[rank], shares[rank] = expert, probabilities[expert]
+        total += probabilities[expert]
+    shares /= total
 
 
-@_compiled
+@compiled
 @no_type_check
-def _rotated(heads, norm, eps, rotation):
-    if len(norm):
-        heads = normed(heads, norm, eps)
-    cos, sin = rotation
-    half = len(cos)
-    for head in range(len(heads)):
-        for index in range(half):
-            one, other = heads[head, index], heads[head, index + half]
-            heads[head, index] = one * cos[index] - other * sin[index]
-            heads[head, index + half] = other * cos[index] + one * sin[index]
-    return heads
+def silu(gate):
+    """gate * sigmoid(gate)"""
+    return gate / (_ONE + np.float32(math.exp(-gate)))
 
 
-@_compiled
+@compiled
 @no_type_check
-def _softmax(scores):
+def softmax(scores):
     powers = np.empty_like(scores)
     largest, total = scores.max(), _ZERO
     for index in range(len(scores)):

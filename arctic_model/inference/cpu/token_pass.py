@@ -1,7 +1,4 @@
-"""The pass of one token through the whole model on one or two cores, part by part in compiled kernels."""
-
-from types import ModuleType
-from typing import Any
+"""The pass of one token through the whole model on one or two cores, compiled as a whole."""
 
 import numpy as np
 import torch
@@ -9,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
-from arctic_model.inference.cpu.products import NONE, array, kernels, mixture_arrays, reads_rows_fast, widened
+from arctic_model.inference.cpu.products import array, kernels, reads_rows_fast, widened
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention.grouped_query import Attention, LayerCache
 from arctic_model.layers.normalization import RMSNorm
@@ -20,15 +17,22 @@ class TokenPass:
     """Reads one id and gives its logits, equal to those of `CpuPass` up to rounding.
 
     Args:
-        model: with all experts, and weights that `reads_rows_fast`. They must not change from now on.
+        model: with all experts, and matrices of one dtype that `reads_rows_fast`. They must not change from now on.
     """
 
     def __init__(self, model: ArcticParts) -> None:
-        assert reads_rows_fast(model.lm_head.weight)
-        self._layers = [_TokenLayer(layer) for layer in model.model.layers]
+        from arctic_model.inference.cpu import token_kernel
+
+        self._kernel = token_kernel
+        self._held: list[np.ndarray] = []
+        self._dtype = model.lm_head.weight.dtype
+        fields = [self._layer(layer) for layer in model.model.layers]
+        self._layers = np.zeros(len(fields), token_kernel.LAYER)
+        for record, values in zip(self._layers, fields, strict=True):
+            for name, value in values.items():
+                record[name] = value
         self._embedding = model.model.embed_tokens.weight
-        self._norm = _norm(model.model.norm)
-        self._head = array(model.lm_head.weight)
+        self._head = array(model.lm_head.weight), widened(model.model.norm.weight)
         self._rope = model.config.rope
 
     @staticmethod
@@ -45,63 +49,88 @@ class TokenPass:
         caches: list[LayerCache],
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
-        x = widened(self._embedding[ids[0]])
-        angles = tuple(part.flatten().numpy() for part in rotation(positions, self._rope))
-        added = mask.flatten().numpy()
-        compiled = kernels()
-        for layer, cache in zip(self._layers, caches, strict=True):
-            x = layer(x, angles, added, cache, compiled)
-        if not len(keep):
-            return torch.empty(0, len(self._head))
-        return torch.from_numpy(compiled.multiply(self._head, compiled.normed(x, *self._norm)))
+        self._append(caches, mask.numel())
+        layers = self._layers.copy()
+        layers["capacity"] = [cache.keys.shape[2] for cache in caches]
+        layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
+        layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
+        weight, norm = self._head
+        logits = self._kernel.read_token(
+            widened(self._embedding[ids[0]])[0],
+            layers,
+            # Without logits to keep, no weight of the head is read.
+            (weight if len(keep) else weight[:0], norm),
+            torch.cat(rotation(positions, self._rope)).flatten(1).numpy(),
+            mask.flatten().numpy(),
+            self._kernel.new_counters(len(layers)),
+            self._num_threads(),
+        )
+        return torch.from_numpy(logits).view(len(keep), len(weight))
 
+    def _num_threads(self) -> int:
+        row_kernels, width = kernels(), self._embedding.shape[1]
+        # A step of a layer reads about as many weights as a square matrix has.
+        if width**2 < row_kernels.LONG:
+            row_kernels.use_threads(1)
+        return int(row_kernels.num_threads())
 
-class _TokenLayer:
-    """A layer of any shape, see `arctic_model.layer`."""
+    @staticmethod
+    def _append(caches: list[LayerCache], length: int) -> None:
+        """Make room for a key and a value, which the kernel writes by address, as elements `length - 1`."""
+        for cache in caches:
+            assert all(held.is_contiguous() and held.dtype == torch.float32 for held in (cache.keys, cache.values))
+            assert cache.length + 1 == length <= cache.keys.shape[2] == cache.values.shape[2]
+            cache.length = length
 
-    def __init__(self, layer: nn.Module) -> None:
+    def _layer(self, layer: nn.Module) -> dict[str, float]:
+        """The fields of a layer of any shape, see `arctic_model.layer`, without its cache."""
         assert isinstance(layer, Layer)
-        self._attention_norm, self._attention = _norm(layer.input_layernorm), _attention(layer.self_attn)
-        self._dense = self._experts = None
+        attention = layer.self_attn
+        fields: dict[str, float] = {
+            "eps": layer.input_layernorm.eps,
+            "width": attention.o_proj.weight.shape[0],
+            "heads": attention.q_proj.weight.shape[0] // attention.head_dim,
+            "groups": attention.k_proj.weight.shape[0] // attention.head_dim,
+            "channels": attention.head_dim,
+        }
+        vectors: dict[str, Tensor | None] = {"attention_norm": layer.input_layernorm.weight, "sinks": attention.sinks}
+        vectors |= self._head_vectors(attention)
+        matrices = {
+            "query": attention.q_proj.weight,
+            "key": attention.k_proj.weight,
+            "value": attention.v_proj.weight,
+            "output": attention.o_proj.weight,
+        }
         if not isinstance(layer, MoELayer):
-            self._dense_norm, mlp = _norm(_dense_norm(layer)), layer.residual_mlp
-            self._dense = array(mlp.w1.weight), array(mlp.w2.weight), array(mlp.w3.weight)
+            mlp = layer.residual_mlp
+            fields["dense_width"] = len(mlp.w1.weight)
+            vectors["dense_norm"] = _dense_norm(layer).weight
+            matrices |= {"dense_gate": mlp.w1.weight, "dense_up": mlp.w3.weight, "dense_down": mlp.w2.weight}
         if not isinstance(layer, DenseLayer):
-            self._experts_norm = _norm(layer.post_attention_layernorm)
-            self._experts = mixture_arrays(layer.block_sparse_moe)
-        self._is_parallel = isinstance(layer, ArcticLayer)
+            moe = layer.block_sparse_moe
+            router, experts = moe.gate, moe.experts
+            fields |= {"experts": len(experts.w1), "expert_width": experts.w1.shape[1], "top_k": router.top_k}
+            fields["experts_read_input"] = isinstance(layer, ArcticLayer)
+            vectors |= {"experts_norm": layer.post_attention_layernorm.weight}
+            vectors |= {"router_bias": router.e_score_correction_bias}
+            matrices |= {"router": router.weight, "gate": experts.w1, "down": experts.w2, "up": experts.w3}
+        held = {name: widened(vector) for name, vector in vectors.items() if vector is not None}
+        assert all(reads_rows_fast(matrix) and matrix.dtype == self._dtype for matrix in matrices.values())
+        held |= {name: array(matrix) for name, matrix in matrices.items()}
+        # The kernel knows their addresses only.
+        self._held += held.values()
+        return fields | {name: values.ctypes.data for name, values in held.items()}
 
-    def __call__(
-        self, x: np.ndarray, angles: tuple[np.ndarray, ...], mask: np.ndarray, cache: LayerCache, kernels: ModuleType
-    ) -> Any:
-        attended = x.copy()
-        held = cache.keys[0].numpy(), cache.values[0].numpy()
-        rows = kernels.normed(x, *self._attention_norm)
-        kernels.attend(rows, attended, *self._attention, angles, *held, cache.length, mask)
-        cache.length += 1
-        out = attended.copy()
-        if self._dense:
-            kernels.feed_forward(kernels.normed(attended, *self._dense_norm), out, *self._dense)
-        if self._experts:
-            rows = kernels.normed(x if self._is_parallel else attended, *self._experts_norm)
-            kernels.mix_experts(rows, out, *self._experts)
-        return out
+    @staticmethod
+    def _head_vectors(attention: Attention) -> dict[str, Tensor | None]:
+        vectors: dict[str, Tensor | None] = {
+            "query_bias": attention.q_proj.bias,
+            "key_bias": attention.k_proj.bias,
+            "value_bias": attention.v_proj.bias,
+        }
+        norms = {"query_norm": attention.q_norm, "key_norm": attention.k_norm}
+        return vectors | {name: norm.weight for name, norm in norms.items() if isinstance(norm, RMSNorm)}
 
 
 def _dense_norm(layer: ArcticLayer | SharedExpertLayer | DenseLayer) -> RMSNorm:
     return layer.post_attention_layernorm if isinstance(layer, SharedExpertLayer) else layer.residual_layernorm
-
-
-def _norm(norm: RMSNorm) -> tuple[np.ndarray, float]:
-    return widened(norm.weight), norm.eps
-
-
-def _attention(attention: Attention) -> tuple[Any, ...]:
-    """Weights, biases, norms of heads and their epsilon, and sinks."""
-    projections = attention.q_proj, attention.k_proj, attention.v_proj
-    weights = *(array(each.weight) for each in projections), array(attention.o_proj.weight)
-    biases = tuple(NONE if each.bias is None else widened(each.bias) for each in projections)
-    norms = [each for each in (attention.q_norm, attention.k_norm) if isinstance(each, RMSNorm)]
-    head_norms = tuple(widened(each.weight) for each in norms) or (NONE, NONE)
-    sinks = NONE if attention.sinks is None else widened(attention.sinks)
-    return weights, biases, head_norms, norms[0].eps if norms else 0.0, sinks

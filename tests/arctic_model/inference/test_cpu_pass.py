@@ -1,5 +1,6 @@
 """A few tokens at a time give the same result as the layers' own code for the whole sequence at once."""
 
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 
@@ -121,6 +122,50 @@ def test_a_masked_key_is_not_seen_and_positions_are_those_given(model: ArcticMod
     torch.testing.assert_close(last[0], read_at_once(model, ids[2:])[-1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("threads", [2, 7], ids=["side by side", "late, when others have computed everything"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_threads_change_no_bit(dtype: torch.dtype, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products of this model have several blocks. Of seven threads, five start after the first two have ended."""
+    model = ArcticModel(preset("tiny", {"hidden_size": 320, "expert_size": 96, "init_std": 0.1}), seed=0).to(dtype)
+    ids, results = draw(model, LENGTH, 6), []
+    for count in (1, threads):
+        monkeypatch.setattr("arctic_model.inference.cpu.row_kernels.num_threads", partial(int, count))
+        caches = [_empty(model) for _ in range(model.config.num_layers)]
+        results.append((torch.cat([_read_one(TokenPass(model), ids, n, caches) for n in range(LENGTH)]), caches))
+    (alone, first), (shared, second) = results
+    assert alone.abs().max() > 0.1 and torch.equal(alone, shared)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.keys, other.keys) and torch.equal(one.values, other.values)
+
+
+def test_an_id_whose_logits_nobody_keeps_is_in_the_cache(model: ArcticModel) -> None:
+    ids, caches, few = draw(model, 3, 7), [_empty(model) for _ in range(model.config.num_layers)], TokenPass(model)
+    for n in range(2):
+        assert _read_one(few, ids, n, caches, keep=[]).shape == (0, model.config.vocab_size)
+    last = _read_one(few, ids, 2, caches)
+    torch.testing.assert_close(last[0], read_at_once(model, ids)[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_full_cache_is_not_overrun() -> None:
+    """The kernel writes by address: behind the cache there is the memory of others."""
+    model = ArcticModel(preset("tiny"), seed=0)
+    ids, caches, few = draw(model, LENGTH, 8), model.new_caches(LENGTH - 1), TokenPass(model)
+    for n in range(LENGTH - 1):
+        _read_one(few, ids, n, caches)
+    with pytest.raises(AssertionError):
+        _read_one(few, ids, LENGTH - 1, caches)
+    assert caches[0].length == LENGTH - 1
+
+
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 33])
 def test_packed_weights_multiply_as_they_are(num_rows: int) -> None:
     generator = torch.Generator().manual_seed(3)
@@ -149,6 +194,12 @@ def test_what_is_not_finite_stays_so() -> None:
     rows = torch.full((1, 24), torch.nan)
     [product] = Product([torch.ones(40, 24)])(rows)
     assert product.isnan().all()
+
+
+@torch.inference_mode()
+def _read_one(few: TokenPass, ids: Tensor, n: int, caches: list[LayerCache], keep: Sequence[int] = (0,)) -> Tensor:
+    mask, kept = torch.zeros(1, 1, 1, n + 1), torch.tensor(keep, dtype=torch.long)
+    return few.logits(ids[n].view(1, 1), torch.tensor([[n]]), mask, kept, caches)
 
 
 def _empty(model: ArcticModel, num_slots: int = 1) -> LayerCache:

@@ -1,0 +1,319 @@
+"""The pass of one token through all layers and the head, as one compiled call that starts its threads once.
+
+The products of a token are short: starting threads for each of them takes longer than some of them. So every thread
+goes through all steps of the pass. In a step it computes block after block of outputs that no other thread has taken,
+then waits for the others. A thread that the system runs late leaves its blocks to the others. Each output is summed by
+one thread in one order: the bits do not depend on the number of threads.
+
+A late thread may read values that a later step overwrites. By then no block is left that it could compute from them.
+"""
+
+import math
+from functools import partial
+from typing import no_type_check
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.core.cgutils import get_item_pointer
+from numba.extending import intrinsic, overload
+from numba.np.numpy_support import carray
+
+from arctic_model.inference.cpu.row_kernels import choose, compiled, dot, in_parallel, silu, softmax
+
+_FIELDS = {
+    "sizes": (
+        *("width", "heads", "groups", "channels", "capacity", "dense_width"),
+        *("experts", "expert_width", "top_k", "experts_read_input"),
+    ),
+    "norms of D": ("attention_norm", "dense_norm", "experts_norm"),
+    "attention": (
+        *("query", "key", "value", "output", "query_bias", "key_bias", "value_bias"),
+        *("query_norm", "key_norm", "sinks", "cached_keys", "cached_values"),
+    ),
+    "dense MLP": ("dense_gate", "dense_up", "dense_down"),
+    "experts": ("router", "router_bias", "gate", "up", "down"),
+}
+LAYER = np.dtype([*((name, np.intp) for names in _FIELDS.values() for name in names), ("eps", np.float32)])
+"""A layer: its sizes, and the address of each contiguous array, 0 for one that it lacks. `dense_width` or `experts` is
+0 for a layer without the dense MLP or the experts. Norms, biases, sinks, `cached_keys` and `cached_values`
+[G, capacity, C] are float32."""
+STEPS = 6
+"""Steps of a layer: queries, keys and values; attention of each head; output; router; gated inner values; down."""
+BLOCK, PATIENCE = 2**13, 2**10
+"""Weights of a block, which take a microsecond, ten times as long as taking the block. Reads of a counter, also a
+microsecond, until a thread that waits lets others run: the late one may need this core."""
+_LINE = 8
+"""Distance of counters, a cache line: a thread that waits does not slow down those that take blocks."""
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@intrinsic
+@no_type_check
+def _add_one(typing, counters, index):  # noqa: ARG001 - numba's own signature
+    """Add 1 to a counter atomically. Returns the number before."""
+
+    def code(context, builder, signature, arguments):
+        pointer = _counter(context, builder, signature, arguments)
+        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
+
+    return types.int64(counters, index), code
+
+
+@intrinsic
+@no_type_check
+def _current(typing, counters, index):  # noqa: ARG001 - numba's own signature
+    """A counter. This thread also sees all that others wrote before they added to it."""
+
+    def code(context, builder, signature, arguments):
+        return builder.load_atomic(_counter(context, builder, signature, arguments), "acquire", 8)
+
+    return types.int64(counters, index), code
+
+
+@no_type_check
+def _counter(context, builder, signature, arguments):
+    kind = signature.args[0]
+    array = context.make_array(kind)(context, builder, arguments[0])
+    return get_item_pointer(context, builder, kind, array, [arguments[1]])
+
+
+@intrinsic
+@no_type_check
+def _pointer(typing, address):  # noqa: ARG001 - numba's own signature
+    def code(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(address), code
+
+
+def new_counters(num_layers: int) -> np.ndarray:
+    """For each step the number of blocks taken and that of blocks computed."""
+    return np.zeros(2 * (STEPS * num_layers + 1) * _LINE, np.int64)
+
+
+# numba fails to call a generator from its cache. The functions that call this one are cached with it.
+@partial(compiled, cache=False)
+@no_type_check
+def _outputs(counters, step, count, width):
+    """Those of `count` outputs, with `width` weights each, that this thread computes in a step. The iteration ends when
+    all threads have computed theirs."""
+    block = max(1, BLOCK // width)
+    blocks, taken, computed = -(-count // block), 2 * step * _LINE, (2 * step + 1) * _LINE
+    number = _add_one(counters, taken)
+    while number < blocks:
+        for output in range(number * block, min((number + 1) * block, count)):  # noqa: UP028 - numba lacks `yield from`
+            yield output
+        _add_one(counters, computed)
+        number = _add_one(counters, taken)
+    reads = 0
+    while _current(counters, computed) < blocks:
+        reads += 1
+        if reads > PATIENCE:
+            _yield()
+
+
+@no_type_check
+def _weights(address, shape, like):
+    """The matrices at `address`, of the dtype of `like`."""
+    raise NotImplementedError
+
+
+@overload(_weights)
+@no_type_check
+def _compiled_weights(address, shape, like):  # noqa: ARG001 - numba's own signature
+    dtype = np.uint16 if like.dtype == types.uint16 else np.float32
+    return lambda address, shape, like: carray(_pointer(address), shape, dtype)  # noqa: ARG005 - numba's own signature
+
+
+@compiled
+@no_type_check
+def _numbers(address, count):
+    """`count` numbers at `address`, none if that is 0."""
+    return carray(_pointer(address), (count if address else 0,), np.float32)
+
+
+@in_parallel
+@no_type_check
+def read_token(x, layers, head, rotation, mask, counters, threads):
+    """float32 logits [V] behind one id.
+
+    Args:
+        x: its embedding [D], overwritten.
+        layers: records of LAYER.
+        head: weights [V, D], of the dtype of all matrices, and norm [D].
+        rotation: [2, C / 2], cosine and sine of its position.
+        mask: [S], added to the scores of its keys, of which the last is its own and takes position S - 1 of the cache.
+        counters: from `new_counters`, all 0.
+        threads: that take part.
+    """
+    first = layers[0]
+    weight, norm = head
+    logits, attended = np.empty(len(weight), np.float32), np.empty_like(x)
+    projected = np.empty((first.heads + 2 * first.groups) * first.channels, np.float32)
+    mixed = np.empty(first.heads * first.channels, np.float32)
+    scores = np.empty(layers["experts"].max(), np.float32)
+    hidden = np.empty((layers["dense_width"] + layers["top_k"] * layers["expert_width"]).max(), np.float32)
+    for _ in prange(threads):
+        for number in range(len(layers)):
+            layer, step = layers[number], STEPS * number
+            _project(layer, step, counters, weight, x, projected)
+            _mix(layer, step + 1, counters, projected, mixed, rotation, mask)
+            _add_output(layer, step + 2, counters, weight, x, mixed, attended)
+            _feed_forward(layer, step + 3, counters, weight, x, attended, scores, hidden)
+        _multiply(STEPS * len(layers), counters, weight, _normed(x, norm, layers[0].eps), logits)
+    return logits
+
+
+@compiled
+@no_type_check
+def _project(layer, step, counters, like, x, projected):
+    """Queries, keys and values, one after the other."""
+    width, size, narrow = layer.width, layer.heads * layer.channels, layer.groups * layer.channels
+    query, of_query = _weights(layer.query, (size, width), like), _numbers(layer.query_bias, size)
+    key, of_key = _weights(layer.key, (narrow, width), like), _numbers(layer.key_bias, narrow)
+    value, of_value = _weights(layer.value, (narrow, width), like), _numbers(layer.value_bias, narrow)
+    row = _normed(x, _numbers(layer.attention_norm, width), layer.eps)
+    for output in _outputs(counters, step, size + 2 * narrow, width):
+        if output < size:
+            projected[output] = _biased(query, of_query, output, row)
+        elif output < size + narrow:
+            projected[output] = _biased(key, of_key, output - size, row)
+        else:
+            projected[output] = _biased(value, of_value, output - size - narrow, row)
+
+
+@compiled
+@no_type_check
+def _biased(weight, bias, output, row):
+    return dot(weight[output], row) + (bias[output] if len(bias) else _ZERO)
+
+
+@compiled
+@no_type_check
+def _mix(layer, step, counters, projected, mixed, rotation, mask):
+    for head in _outputs(counters, step, layer.heads, BLOCK):
+        _mix_head(layer, head, projected, mixed, rotation, mask)
+
+
+@compiled
+@no_type_check
+def _mix_head(layer, head, projected, mixed, rotation, mask):
+    """The values that the query of a head takes. The first head of a group adds the new key and value to the cache; the
+    others may run before it, so none reads these from there."""
+    channels, position = layer.channels, len(mask) - 1
+    shared = layer.heads // layer.groups
+    group = head // shared
+    begin = (layer.heads + group) * channels
+    query = _rotated(projected[head * channels :], _numbers(layer.query_norm, channels), layer.eps, rotation)
+    new_key = _rotated(projected[begin:], _numbers(layer.key_norm, channels), layer.eps, rotation)
+    new_value = projected[begin + layer.groups * channels :][:channels]
+    shape = layer.groups, layer.capacity, channels
+    keys = carray(_pointer(layer.cached_keys), shape, np.float32)[group]
+    values = carray(_pointer(layer.cached_values), shape, np.float32)[group]
+    if head % shared == 0:
+        keys[position], values[position] = new_key, new_value
+    sinks = _numbers(layer.sinks, layer.heads)[head : head + 1]
+    scores, root = np.empty(len(mask) + len(sinks), np.float32), np.float32(math.sqrt(channels))
+    for index in range(position):
+        scores[index] = dot(keys[index], query) / root + mask[index]
+    scores[position] = dot(new_key, query) / root + mask[position]
+    scores[len(mask) :] = sinks
+    scores = softmax(scores)
+    total = scores[position] * new_value
+    for index in range(position):
+        for channel in range(channels):
+            total[channel] += scores[index] * values[index, channel]
+    mixed[head * channels : (head + 1) * channels] = total
+
+
+@compiled
+@no_type_check
+def _add_output(layer, step, counters, like, x, mixed, attended):
+    output = _weights(layer.output, (len(x), len(mixed)), like)
+    for index in _outputs(counters, step, len(x), len(mixed)):
+        attended[index] = x[index] + dot(output[index], mixed)
+
+
+@compiled
+@no_type_check
+def _feed_forward(layer, step, counters, like, x, attended, scores, hidden):
+    """Dense MLP and experts, which write the layer's output to `x`."""
+    width, experts = layer.width, layer.experts
+    selected, shares = np.empty(layer.top_k, np.int64), np.empty(layer.top_k, np.float32)
+    for_dense = for_experts = attended
+    if layer.dense_width:
+        for_dense = _normed(attended, _numbers(layer.dense_norm, width), layer.eps)
+    if experts:
+        read = x if layer.experts_read_input else attended
+        for_experts = _normed(read, _numbers(layer.experts_norm, width), layer.eps)
+        _multiply(step, counters, _weights(layer.router, (experts, width), like), for_experts, scores)
+        choose(scores[:experts], _numbers(layer.router_bias, experts), selected, shares)
+    _gate(layer, step + 1, counters, like, for_dense, for_experts, selected, hidden)
+    _add_down(layer, step + 2, counters, like, attended, selected, shares, hidden, x)
+
+
+@compiled
+@no_type_check
+def _gate(layer, step, counters, like, for_dense, for_experts, selected, hidden):
+    """Inner values of the dense MLP, then those of each selected expert."""
+    width, dense, inner = layer.width, layer.dense_width, layer.expert_width
+    dense_gate = _weights(layer.dense_gate, (dense, width), like)
+    dense_up = _weights(layer.dense_up, (dense, width), like)
+    gate = _weights(layer.gate, (layer.experts, inner, width), like)
+    up = _weights(layer.up, (layer.experts, inner, width), like)
+    for output in _outputs(counters, step, dense + len(selected) * inner, 2 * width):
+        if output < dense:
+            hidden[output] = silu(dot(dense_gate[output], for_dense)) * dot(dense_up[output], for_dense)
+        else:
+            rank, index = divmod(output - dense, inner)
+            expert = selected[rank]
+            hidden[output] = silu(dot(gate[expert, index], for_experts)) * dot(up[expert, index], for_experts)
+
+
+@compiled
+@no_type_check
+def _add_down(layer, step, counters, like, attended, selected, shares, hidden, out):
+    width, dense, inner = layer.width, layer.dense_width, layer.expert_width
+    dense_down = _weights(layer.dense_down, (width, dense), like)
+    down = _weights(layer.down, (layer.experts, width, inner), like)
+    for index in _outputs(counters, step, width, dense + len(selected) * inner):
+        total = attended[index] + dot(dense_down[index], hidden[:dense])
+        for rank in range(len(selected)):
+            begin = dense + rank * inner
+            total += shares[rank] * dot(down[selected[rank], index], hidden[begin : begin + inner])
+        out[index] = total
+
+
+@compiled
+@no_type_check
+def _multiply(step, counters, weight, row, products):
+    for output in _outputs(counters, step, len(weight), len(row)):
+        products[output] = dot(weight[output], row)
+
+
+@compiled
+@no_type_check
+def _rotated(projected, norm, eps, rotation):
+    """A new array of the head that `projected` begins with."""
+    cos, sin, half = rotation[0], rotation[1], rotation.shape[1]
+    head, result = projected[: 2 * half], np.empty(2 * half, np.float32)
+    if len(norm):
+        head = _normed(head, norm, eps)
+    for index in range(half):
+        one, other = head[index], head[index + half]
+        result[index] = one * cos[index] - other * sin[index]
+        result[index + half] = other * cos[index] + one * sin[index]
+    return result
+
+
+@compiled
+@no_type_check
+def _normed(x, weight, eps):
+    """RMSNorm, as a new array."""
+    scale = np.float32(_ONE / math.sqrt(dot(x, x) / np.float32(len(x)) + eps))
+    result = np.empty_like(x)
+    for index in range(len(x)):
+        result[index] = x[index] * weight[index] * scale
+    return result
