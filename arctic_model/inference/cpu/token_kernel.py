@@ -154,7 +154,7 @@ def read_token(x, layers, head, rotation, mask, counters, threads):
     projected = np.empty((first.heads + 2 * first.groups) * first.channels, np.float32)
     mixed = np.empty(first.heads * first.channels, np.float32)
     scores = np.empty(layers["experts"].max(), np.float32)
-    hidden = np.empty((layers["dense_width"] + layers["top_k"] * layers["expert_width"]).max(), np.float32)
+    hidden = np.empty(_inner_width(layers), np.float32)
     for _ in prange(threads):
         for number in range(len(layers)):
             layer, step = layers[number], STEPS * number
@@ -164,6 +164,13 @@ def read_token(x, layers, head, rotation, mask, counters, threads):
             _feed_forward(layer, step + 3, counters, weight, x, attended, scores, hidden)
         _multiply(STEPS * len(layers), counters, weight, _normed(x, norm, layers[0].eps), logits)
     return logits
+
+
+@compiled
+@no_type_check
+def _inner_width(layers):
+    """The most inner values of a layer. In a parallel function numba would warn that these sums have one thread."""
+    return (layers["dense_width"] + layers["top_k"] * layers["expert_width"]).max()
 
 
 @compiled
