@@ -63,8 +63,9 @@ def national_ids(text: str, groups: Sequence[Span]) -> Iterator[Span]:
             continue
         first, last = max(0, start - WORD_CHARACTERS), min(len(text), end + WORD_CHARACTERS)
         near = text[first:last].lower()
-        rows = [row for word, named in _national_ids().items() if word in near for row in named]
-        for pattern, check in (*rows, *_plain_forms()):
+        rows = [row for word, named in _rows_by_word().items() if word in near for row in named]
+        patterns = [(_beside(words, forms), check) for words, forms, check in rows]
+        for pattern, check in (*patterns, *_plain_forms()):
             for match in pattern.finditer(text, first, last):
                 if _is_valid(match[match.lastgroup or 0], check):
                     spans.add(match.span(match.lastgroup or 0))
@@ -84,8 +85,10 @@ def _is_valid(number: str, check: Check) -> bool:
     return check(plain)
 
 
+@cache
 def _beside(words: str, forms: str) -> re.Pattern[str]:
-    """A pattern of a number that follows one of `words`, or has it in brackets behind it."""
+    """A pattern of a number that follows one of `words`, or has it in brackets behind it. Made when a text has such a
+    word: all patterns together take half a second."""
     marks = {"9": r"\d", "A": "[A-Z]", "*": "[A-Z0-9]"}
     form = "|".join(_SEPARATOR.join(map(marks.__getitem__, each)) for each in forms.split("|"))
     word = "|".join(
@@ -100,12 +103,11 @@ def _beside(words: str, forms: str) -> re.Pattern[str]:
 
 
 @cache
-def _national_ids() -> Mapping[str, Sequence[tuple[re.Pattern[str], Check]]]:
-    """The patterns of NATIONAL_NUMBERS by each word."""
-    rows: dict[str, list[tuple[re.Pattern[str], Check]]] = {}
-    for words, forms, check in NATIONAL_NUMBERS:
-        row = (_beside(words, forms), check)
-        for word in words.split("|"):
+def _rows_by_word() -> Mapping[str, Sequence[tuple[str, str, Check]]]:
+    """NATIONAL_NUMBERS by each word."""
+    rows: dict[str, list[tuple[str, str, Check]]] = {}
+    for row in NATIONAL_NUMBERS:
+        for word in row[0].split("|"):
             rows.setdefault(word, []).append(row)
     return rows
 

@@ -46,6 +46,9 @@ _VANITY = re.compile(
     rf"(?=[A-Z0-9 .-]{{0,6}}[A-Z]{{2}})(?P<word>[A-Z0-9](?:[ .-]?[A-Z0-9]){{6,9}})(?![{WORD}])"
 )
 """Free numbers of North America that spell a word."""
+_FREE_CODE = re.compile(r"8(?:00|33|44|55|66|77|88)")
+_COUNTRY_CHARACTERS, _VANITY_CHARACTERS = 4, 40
+"""Before the code of a free number, as in "+1 (", and more than it has behind."""
 _PHONE_WORD = re.compile(
     r"(?:\b(?:tel|phone|telephone|fon|telefon|fax|call|cell|mobile?|handy|hotline|whatsapp|sms|tél|téléphone|"
     r"teléfono|móvil|telefax)\b|☎|☏|📞|📱)[^\n\d]{0,25}$",
@@ -181,9 +184,13 @@ def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterato
 def _vanity_phones(text: str) -> Iterator[Span]:
     import phonenumbers
 
-    if not ("-8" in text or " 8" in text or "(8" in text or "+1" in text):
-        return
-    for match in _VANITY.finditer(text):
+    done = 0
+    for code in _FREE_CODE.finditer(text):
+        first, last = max(done, code.start() - _COUNTRY_CHARACTERS), code.end() + _VANITY_CHARACTERS
+        match = _VANITY.search(text, first, last)
+        if not match or match.start("code") != code.start():
+            continue
+        done = match.end()
         if match["one"] or _PHONE_WORD.search(text, max(0, match.start() - 40), match.start()):
             letters = re.sub(r"[^A-Z0-9]", "", match["word"])[:7]
             digits = phonenumbers.convert_alpha_characters_in_number(match["code"] + letters)
