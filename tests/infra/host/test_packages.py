@@ -26,6 +26,7 @@ OURS = {"arctic_errors", "pipelines", "infra", "arctic_model", "data_recipes"}
 TRANSITIVE = {
     "starlette": "fastapi",
     "jinja2": "torch",
+    "llvmlite": "numba",
     # Only the CUDA build imports these.
     "triton": "torch",
     "datasets": "lm_eval",
