@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
 from infra.host.secret_names import AUTHORIZATION_SCHEME, KEY_OR_PASSWORD
-from infra.host.token_forms import TOKEN_FORMS
+from infra.host.token_forms import token_pattern
 
 MASK = "***"
 MAX_ADDRESS_CHARACTERS = 2000
@@ -97,12 +96,7 @@ def masked(text: str) -> str:
             text = option.sub(rf"\g<name>{MASK}", text)
     if "=" in text or ":" in text:
         text = _NAMED.sub(rf"\g<name>{MASK}", text)
-    return _LONG_WORD.sub(lambda word: _token().sub(MASK, word[0]), text)
-
-
-@cache
-def _token() -> re.Pattern[str]:
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(TOKEN_FORMS.values())})(?![A-Za-z0-9])")
+    return _LONG_WORD.sub(lambda word: token_pattern().sub(MASK, word[0]), text)
 
 
 def masked_plain(value: Any) -> Any:

@@ -1,5 +1,8 @@
 """The forms of keys and tokens as their makers document them, each a regular expression by its maker."""
 
+import re
+from functools import cache
+
 _HEX32, _HEX64, _UUID = "[0-9a-f]{32}", "[0-9a-f]{64}", "[0-9a-f-]{36}"
 
 # A part before another one has an upper limit: without one, a long run of beginnings takes quadratic time.
@@ -94,3 +97,9 @@ TOKEN_FORMS = {
     # RFC 7519, section 3
     "jwt": r"eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,}",
 }
+
+
+@cache
+def token_pattern() -> re.Pattern[str]:
+    """A token in one of TOKEN_FORMS, between other characters than letters and digits; compiled at the first call."""
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(TOKEN_FORMS.values())})(?![A-Za-z0-9])")

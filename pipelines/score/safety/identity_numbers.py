@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 
@@ -69,8 +69,13 @@ def national_ids(text: str, groups: Sequence[Span]) -> Iterator[Span]:
             for match in pattern.finditer(text, first, last):
                 if _is_valid(match[match.lastgroup or 0], check):
                     spans.add(match.span(match.lastgroup or 0))
+    yield from apart(sorted(spans, key=lambda span: (span[0], -span[1])))
+
+
+def apart(spans: Iterable[Span]) -> Iterator[Span]:
+    """Those of `spans`, in their order, that begin behind the end of the one taken before."""
     done = 0
-    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+    for start, end in spans:
         if start >= done:
             yield start, end
             done = end

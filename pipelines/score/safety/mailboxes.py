@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from pipelines.score.safety.identity_numbers import LETTERS
+from pipelines.score.safety.identity_numbers import LETTERS, apart
 
 Span = tuple[int, int]
 RESERVED_DOMAINS = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost)$")
@@ -85,12 +85,7 @@ _NO_DOMAINS = frozenset(("to", "at", "id", "mm", "mv", "dt", "is", "it's"))
 def emails(text: str) -> Iterator[Span]:
     """Addresses of RFC 5321 as people write them, outside the domains that belong to nobody; "name [at] host [dot] org"
     and its kin, if their top-level domain is a usual one."""
-    done = 0
-    spans = [*_plain(text), *_hidden(text)]
-    for start, end in sorted(spans):
-        if start >= done:
-            yield start, end
-            done = end
+    yield from apart(sorted((*_plain(text), *_hidden(text))))
 
 
 def _plain(text: str) -> Iterator[Span]:

@@ -182,8 +182,6 @@ def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterato
 
 
 def _vanity_phones(text: str) -> Iterator[Span]:
-    import phonenumbers
-
     done = 0
     for code in _FREE_CODE.finditer(text):
         first, last = max(done, code.start() - _COUNTRY_CHARACTERS), code.end() + _VANITY_CHARACTERS
@@ -192,6 +190,8 @@ def _vanity_phones(text: str) -> Iterator[Span]:
             continue
         done = match.end()
         if match["one"] or _PHONE_WORD.search(text, max(0, match.start() - 40), match.start()):
+            import phonenumbers
+
             letters = re.sub(r"[^A-Z0-9]", "", match["word"])[:7]
             digits = phonenumbers.convert_alpha_characters_in_number(match["code"] + letters)
             if _national_form(digits, "US") is not None:

@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from infra.host.secret_names import AUTHORIZATION_SCHEME, KEY_OR_PASSWORD, SECRET_WORDS
-from infra.host.token_forms import TOKEN_FORMS
+from infra.host.token_forms import token_pattern
 
 MIN_CHARACTERS = 20
 """The shortest word that is looked at: one with a secret, or with its name and the secret."""
 MIN_ENTROPY_BITS = 3.0
 """Per character, over the whole secret; placeholders such as ghp_aaaa... stay below."""
-_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(TOKEN_FORMS.values())})(?![A-Za-z0-9])")
 _PLACEHOLDER = re.compile(
     r"x{4}|\*{3}|\.{3}|example|your[_-]?|placeholder|change[_-]?me|dummy|redacted|insert|replace"
     r"|0{6}|abcdefgh|12345678",
@@ -85,7 +84,7 @@ def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, 
 
 
 def _in_word(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    for match in _TOKEN.finditer(text, start, end):
+    for match in token_pattern().finditer(text, start, end):
         if _has_algorithm(match[0]) if match[0].startswith("eyJ") else _is_drawn(match[0]):
             yield match.span()
     is_address = text.find("://", start, end) >= 0
