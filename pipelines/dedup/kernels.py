@@ -1,10 +1,11 @@
 r"""The inner loops, compiled by numba for the types that they are first called with; all of them release the GIL.
 
-Imported only if there is work to do: numba takes 0.4 s to import and each kernel about as long to compile.
+Imported only if there is work to do: numba takes 0.4 s to import, and compiles each kernel once for a machine.
 """
 
 import numpy as np
-from numba import njit
+
+from arctic_model.machine_code import compiler
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
@@ -20,8 +21,10 @@ _ALONE, _CODE = np.uint32(1 << 31), np.uint32((1 << 31) - 1)
 _U64 = np.uint64
 _ONE = np.uint64(1)
 
+compiled = compiler(nogil=True)
 
-@njit(nogil=True)
+
+@compiled
 def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ignore[no-untyped-def]
     """Hash the shingles of many texts in one pass over their UTF-8 bytes.
 
@@ -93,7 +96,7 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
     return written
 
 
-@njit(nogil=True)
+@compiled
 def permute(hashes, counts, a, b, signatures):  # type: ignore[no-untyped-def]
     """Fill uint32 `signatures` [texts, permutations] with datasketch's "affine32" minima over the upper halves of
     `hashes`: MurmurHash3's 32-bit finaliser, then a * h + b modulo 2^32."""
@@ -111,7 +114,7 @@ def permute(hashes, counts, a, b, signatures):  # type: ignore[no-untyped-def]
         start = last + 1
 
 
-@njit(nogil=True)
+@compiled
 def unite(parent, one, other):  # type: ignore[no-untyped-def]
     """Join the sets of `one[i]` and `other[i]` for every i: union-find with path halving, the smaller root stays."""
     for edge in range(len(one)):
@@ -128,7 +131,7 @@ def unite(parent, one, other):  # type: ignore[no-untyped-def]
             parent[x] = y
 
 
-@njit(nogil=True, error_model="numpy")
+@compiler(nogil=True, error_model="numpy")
 def resolve(  # type: ignore[no-untyped-def]
     fixed,
     row_starts,
@@ -198,7 +201,7 @@ def resolve(  # type: ignore[no-untyped-def]
     return compared, rejected
 
 
-@njit(nogil=True)
+@compiled
 def _next(data, position, lower_of):  # type: ignore[no-untyped-def]
     """The lower-case word character at `position` of sound UTF-8, or 0 for another character; the position after it."""
     byte = _U32(data[position])
@@ -215,7 +218,7 @@ def _next(data, position, lower_of):  # type: ignore[no-untyped-def]
     return lower_of[code], position + _U64(4)
 
 
-@njit(nogil=True)
+@compiled
 def _fmix32(shingle_hash):  # type: ignore[no-untyped-def]
     h = _U32(shingle_hash >> _S32)
     h = _U32(h ^ _U32(h >> _U32(16)))
@@ -225,7 +228,7 @@ def _fmix32(shingle_hash):  # type: ignore[no-untyped-def]
     return _U32(h ^ _U32(h >> _U32(16)))
 
 
-@njit(nogil=True)
+@compiled
 def fmix64(h):  # type: ignore[no-untyped-def]
     """MurmurHash3's 64-bit finaliser of a uint64."""
     h ^= h >> _S33
@@ -235,7 +238,7 @@ def fmix64(h):  # type: ignore[no-untyped-def]
     return h ^ (h >> _S33)
 
 
-@njit(nogil=True)
+@compiled
 def _enter(d, row_starts, lists, overflows, list_starts, lengths, entries):  # type: ignore[no-untyped-def]
     """Put a kept document into its buckets, or if one is full into its overflow, as far as there is room."""
     for row in range(row_starts[d], row_starts[d + 1]):
@@ -247,7 +250,7 @@ def _enter(d, row_starts, lists, overflows, list_starts, lengths, entries):  # t
             lengths[bucket] += 1
 
 
-@njit(nogil=True)
+@compiled
 def _equal_fields(words, one, other, fields, field_bits):  # type: ignore[no-untyped-def]
     mask = (_U64(1) << _U64(field_bits)) - _U64(1)
     equal = 0

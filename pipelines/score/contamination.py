@@ -6,14 +6,14 @@ item's W words leaves a run of (W - k) / (k + 1) words, so with one word in ten 
 10 on; whole n-grams of the usual 8 to 13 words would not. A single shared seed decides nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.score.text.characters import MULTIPLIER, Characters
+from pipelines.score.text.bits import MULTIPLIER
+from pipelines.score.text.characters import Characters
 
 SEED_WORDS = 5
 MIN_ITEM_WORDS = 8
@@ -65,8 +65,10 @@ class BenchmarkIndex:
         starts, items, item_places = self._seeds_in(words.hashes)
         if not len(starts):
             return []
+        from pipelines.score.text.kernels.alignment import align
+
         order = np.lexsort((starts - item_places, items))
-        hits = _align()(words.hashes, self.words, self.offsets, items[order], (starts - item_places)[order], MIN_SHARE)
+        hits = align(words.hashes, self.words, self.offsets, items[order], (starts - item_places)[order], MIN_SHARE)
         return [
             Hit(*self.names[int(item)], float(share), int(words.starts[int(first)]), int(words.ends[int(last)]))
             for item, share, first, last in hits
@@ -135,48 +137,3 @@ def _runs(hashes: np.ndarray) -> np.ndarray:
         mixed = (mixed ^ hashes[start : start + len(mixed)]) * MULTIPLIER
         mixed ^= mixed >> np.uint64(29)
     return mixed
-
-
-@cache
-def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
-    # Imported here: numba takes longer to import than most commands that compare nothing take to run.
-    from numba import njit
-
-    @njit(nogil=True)
-    def common(item: Any, window: Any) -> int:
-        """Length of the longest common subsequence."""
-        row = np.zeros(len(window) + 1, np.int64)
-        for word in item:
-            diagonal = 0
-            for index in range(len(window)):
-                above = row[index + 1]
-                row[index + 1] = diagonal + 1 if window[index] == word else max(above, row[index])
-                diagonal = above
-        return int(row[len(window)])
-
-    @njit(nogil=True)
-    def align(text: Any, words: Any, offsets: Any, items: Any, shifts: Any, min_share: float) -> Any:
-        """(item, share, first word, last word) of the best position of each item that reaches `min_share`. `shifts`:
-        positions in the text at which an item would start by each seed, in order within each item."""
-        alignments: Any = [(np.int64(0), 0.0, np.int64(0), np.int64(0)) for _ in range(0)]
-        start = 0
-        while start < len(items):
-            item = words[offsets[items[start]] : offsets[items[start] + 1]]
-            slack = len(item) // 5 + 2
-            best, first, last, looked = 0, 0, 0, -(2**62)
-            end = start
-            while end < len(items) and items[end] == items[start]:
-                # A window reaches `slack` words to both sides, so the next one starts beyond its end.
-                if shifts[end] > looked + slack:
-                    looked = shifts[end]
-                    low, high = max(0, looked - slack), min(len(text), looked + len(item) + slack)
-                    length = common(item, text[low:high])
-                    if length > best:
-                        best, first, last = length, low, high - 1
-                end += 1
-            if best >= min_share * len(item):
-                alignments.append((items[start], best / len(item), first, last))
-            start = end
-        return alignments
-
-    return align

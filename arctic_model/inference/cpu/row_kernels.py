@@ -12,20 +12,20 @@ the bytes are read, and the results are those of float32. `rows` [N, D] are norm
 
 import importlib
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any, no_type_check
 
 import numba
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
+
+from arctic_model.machine_code import compiler
 
 TILE, LONG = 4, 2**16
 """Outputs and rows that a product computes together; numbers to read from which several threads start: one core needs 7
 microseconds for these, and the start takes 1.3, or far longer if another program has the second core."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     # Sums may be reordered; infinities stay, as masks have them.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
     "nogil": True,
@@ -43,18 +43,10 @@ def _shares_threads() -> bool:
     return True
 
 
-def compiled(function: Callable[..., Any], *, parallel: bool = False, cache: bool = True) -> Any:
-    # Loops over prange only: a whole array here is shorter than the start of a thread.
-    options = _OPTIONS | {"parallel": {"numpy": False} if parallel else False}
-    try:
-        return njit(cache=cache, **options)(function)
-    except RuntimeError:
-        # numba finds no folder that it may write to.
-        return njit(**options)(function)
-
-
 _IS_PARALLEL = _shares_threads()
-in_parallel = partial(compiled, parallel=_IS_PARALLEL)
+PARALLEL = {"numpy": False} if _IS_PARALLEL else False
+"""Loops over prange only: a whole array here is shorter than the start of a thread."""
+compiled, in_parallel = compiler(**OPTIONS), compiler(**OPTIONS, parallel=PARALLEL)
 
 
 def use_threads(count: int) -> None:

@@ -9,17 +9,18 @@ A late thread may read values that a later step overwrites. By then no block is 
 """
 
 import math
-from functools import partial
 from typing import no_type_check
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import njit, prange, types
 from numba.core.cgutils import get_item_pointer
 from numba.extending import intrinsic, overload
 from numba.np.numpy_support import carray
 
-from arctic_model.inference.cpu.row_kernels import choose, compiled, dot, in_parallel, silu, softmax
+from arctic_model.inference.cpu import row_kernels
+from arctic_model.inference.cpu.row_kernels import OPTIONS, PARALLEL, choose, dot, silu, softmax
+from arctic_model.machine_code import compiler
 
 _FIELDS = {
     "sizes": (
@@ -45,10 +46,9 @@ BLOCK, PATIENCE = 2**13, 2**10
 microsecond, until a thread that waits lets others run: the late one may need this core."""
 _LINE = 8
 """Distance of counters, a cache line: a thread that waits does not slow down those that take blocks."""
-ROW_KERNELS = "050bfb5d622457ce"
-"""Beginning of the SHA-256 of row_kernels.py, whose functions are compiled into these. numba keeps the machine code by
-the content of this file alone, and would go on with that of the functions before a change."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
+compiled = compiler(row_kernels, **OPTIONS)
+in_parallel = compiler(row_kernels, **OPTIONS, parallel=PARALLEL)
 _yield = types.ExternalFunction("sched_yield", types.int32())
 
 
@@ -96,8 +96,8 @@ def new_counters(num_layers: int) -> np.ndarray:
     return np.zeros(2 * (STEPS * num_layers + 1) * _LINE, np.int64)
 
 
-# numba fails to call a generator from its cache. The functions that call this one are cached with it.
-@partial(compiled, cache=False)
+# numba fails to call a generator whose machine code was kept. That of the functions that call it includes it.
+@njit(**OPTIONS)
 @no_type_check
 def _outputs(counters, step, count, width):
     """Those of `count` outputs, with `width` weights each, that this thread computes in a step. The iteration ends when

@@ -1,16 +1,19 @@
 """Keys of words, lines and runs of words, compiled by numba; imported only if there is work to do."""
 
 import numpy as np
-from numba import njit
 
+from arctic_model.machine_code import compiler
+from pipelines.dedup import kernels
 from pipelines.dedup.kernels import BASE, GOLDEN, S29, fmix64
 
 BLANK, NEWLINE, ALONE = np.uint8(1), np.uint8(2), np.uint8(3)
 """Kinds of characters; one that is ALONE is a word by itself."""
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
+compiled = compiler(kernels, nogil=True)
 
-@njit(nogil=True)
+
+@compiled
 def word_keys(codes, kinds):  # type: ignore[no-untyped-def]
     """Words between blanks: uint64 keys, first characters, last characters (not included).
 
@@ -36,7 +39,7 @@ def word_keys(codes, kinds):  # type: ignore[no-untyped-def]
     return keys[:count], starts[:count], ends[:count]
 
 
-@njit(nogil=True)
+@compiled
 def run_keys(keys, size):  # type: ignore[no-untyped-def]
     """uint64 keys of every run of `size` words, by its first word."""
     power = _ONE
@@ -53,7 +56,7 @@ def run_keys(keys, size):  # type: ignore[no-untyped-def]
     return runs
 
 
-@njit(nogil=True)
+@compiled
 def line_keys(codes, kinds, keys, starts, ends, min_words):  # type: ignore[no-untyped-def]
     """Lines of at least `min_words` words: keys of their words in order, first and last characters."""
     lines = np.empty(len(keys), np.uint64)

@@ -98,7 +98,7 @@ class ResolveGroup:
         set_starts = np.append(0, np.cumsum(members["set_size"][alone]))
         with tempfile.TemporaryFile(dir=folder) as file:
             sets = self._load_sets(members[alone], origins[alone], file)
-            compared, rejected = resolve(  # type: ignore[call-arg]
+            compared, rejected = resolve(
                 members["fixed"][alone],
                 *rows,
                 words[alone],

@@ -1,10 +1,13 @@
 """The inner loops over embeddings, compiled by numba for the types that they are first called with."""
 
 import numpy as np
-from numba import njit
+
+from arctic_model.machine_code import compiler
+
+compiled = compiler(nogil=True)
 
 
-@njit(nogil=True)
+@compiled
 def sum_rows(ids, starts, table, sums):  # type: ignore[no-untyped-def]
     """Add the rows of int32 `table` [V, D] that `ids` name to int64 `sums` [texts, D]: ids `starts[n]` to below
     `starts[n + 1]` are those of text n."""
@@ -15,7 +18,7 @@ def sum_rows(ids, starts, table, sums):  # type: ignore[no-untyped-def]
                 sums[text, column] += row[column]
 
 
-@njit(nogil=True)
+@compiled
 def first_kept(starts, near, fixed, heirs, evidence):  # type: ignore[no-untyped-def]
     """Decide on documents in order of rank: one is removed for the best-ranked kept document that is near to it.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.score.text.characters import MULTIPLIER, Characters
+from pipelines.score.text.bits import MULTIPLIER
+from pipelines.score.text.characters import Characters
 
 FORMAT = "hashed word uni- and bigrams, logistic regression, 1"
 

@@ -2,25 +2,31 @@
 
 import sys
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
 from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
-
-BLANK, LETTER, SENTENCE_END, BULLET, C4_END, CLOSER, STOP, WIDE_CLOSER, IDEOGRAPH, SYLLABLE = (
-    np.uint16(1 << bit) for bit in range(10)
+from pipelines.score.text.bits import (
+    BLANK,
+    BULLET,
+    C4_END,
+    CLOSER,
+    IDEOGRAPH,
+    LETTER,
+    SENTENCE_END,
+    STOP,
+    SYLLABLE,
+    WIDE_CLOSER,
 )
+
 BULLETS = "•‣◦▪●○*-–·"
 C4_ENDS = ".?!\"'"
 CLOSERS = "\"')]"
 WIDE_CLOSERS = "”’」』）】》〉"
 """Characters that may follow the mark at the end of a sentence of Chinese or Japanese."""
 STOPS = ".!?"
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
 SENTENCE_ENDS = (
     "!.?։؝؞؟۔܀܁܂߹࠷࠹࠽࠾।॥၊။።፧፨᙮᜵᜶។៕៖៙៚᠃᠉᥄᥅᪨᪩᪪᪫᭚᭛᭞᭟᭽᭾᰻᰼᱾᱿‼‽⁇⁈⁉⸮⸼⹓⹔。꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗"
     "！．？｡𐩖𐩗𐽕𐽖𐽗𐽘𐽙𐾆𐾇𐾈𐾉𑁇𑁈𑂾𑂿𑃀𑃁𑅁𑅂𑅃𑇅𑇆𑇍𑇞𑇟𑈸𑈹𑈻𑈼𑊩𑑋𑑌𑗂𑗃𑗉𑗊𑗋𑗌𑗍𑗎𑗏𑗐𑗑𑗒𑗓𑗔𑗕𑗖𑗗𑙁𑙂𑜼𑜽𑜾𑥄𑥆𑩂𑩃𑪛𑪜𑱁𑱂𑻷𑻸𑽃𑽄𖩮𖩯𖫵𖬷𖬸𖭄𖺘𛲟𝪈"
@@ -49,7 +55,9 @@ class Characters:
 
     @cached_property
     def words(self) -> Words:
-        return Words(*_word_kernel()(self.codes, folds()))
+        from pipelines.score.text.kernels.words import find_words
+
+        return Words(*find_words(self.codes, folds()))
 
 
 @cache
@@ -89,29 +97,3 @@ def folds() -> np.ndarray:
             folded = unicodedata.normalize("NFKC", character).lower()
             table[code] = ord(folded) if len(folded) == 1 else code
     return table
-
-
-@cache
-def _word_kernel() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    # Imported here: numba takes longer to import than most commands that score nothing take to run.
-    from numba import njit
-
-    @njit(nogil=True)
-    def find_words(codes: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size = len(codes) // 2 + 1
-        hashes, starts, ends = np.empty(size, np.uint64), np.empty(size, np.int64), np.empty(size, np.int64)
-        count, key, start = 0, np.uint64(0), -1
-        for index in range(len(codes) + 1):
-            folded = folds[codes[index]] if index < len(codes) else np.uint32(0)
-            if folded:
-                if start < 0:
-                    start, key = index, np.uint64(0)
-                key = (key ^ np.uint64(folded)) * MULTIPLIER
-                key ^= key >> np.uint64(32)
-            elif start >= 0:
-                hashes[count], starts[count], ends[count] = key, start, index
-                count += 1
-                start = -1
-        return hashes[:count], starts[:count], ends[:count]
-
-    return find_words

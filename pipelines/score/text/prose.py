@@ -10,10 +10,11 @@ import re
 import numpy as np
 
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
-from pipelines.score.text.characters import IDEOGRAPH, SYLLABLE, Characters
+from pipelines.score.text.bits import IDEOGRAPH, IDEOGRAPHS_PER_WORD, SPACED, SYLLABLE, SYLLABLES_PER_WORD
+from pipelines.score.text.characters import Characters
 from pipelines.score.text.code_lines import code_lines
 from pipelines.score.text.language import Language
-from pipelines.score.text.layout import IDEOGRAPHS_PER_WORD, SPACED, SYLLABLES_PER_WORD, Layout, layout
+from pipelines.score.text.layout import Layout, layout
 from pipelines.score.text.repetition import duplicates, ngram_characters
 from pipelines.score.text.stop_words import num_stop_words
 

@@ -1,17 +1,14 @@
 """A few tokens at a time give the same result as the layers' own code for the whole sequence at once."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots
-from arctic_model.inference.cpu import row_kernels, token_kernel
 from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
 from arctic_model.inference.cpu.token_pass import TokenPass
@@ -208,9 +205,3 @@ def _read_one(few: TokenPass, ids: Tensor, n: int, caches: list[LayerCache], kee
 def _empty(model: ArcticModel, num_slots: int = 1) -> LayerCache:
     shape = num_slots, model.config.num_kv_heads, 16, model.config.head_dim
     return LayerCache(torch.zeros(shape), torch.zeros(shape))
-
-
-def test_kept_machine_code_of_a_token_is_that_of_its_functions() -> None:
-    """numba would load the code from before a change of row_kernels.py, unless token_kernel.py changes with it."""
-    content = Path(row_kernels.__file__).read_bytes()
-    assert hashlib.sha256(content).hexdigest().startswith(token_kernel.ROW_KERNELS), "set token_kernel.ROW_KERNELS"

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, SCORES, TOP_NGRAMS
-from pipelines.score.text.characters import IDEOGRAPH, SYLLABLE, Characters, kinds
+from pipelines.score.text.bits import IDEOGRAPH, SYLLABLE
+from pipelines.score.text.characters import Characters, kinds
 from pipelines.score.text.language import Language
 from pipelines.score.text.layout import layout
 from pipelines.score.text.prose import prose_scores
