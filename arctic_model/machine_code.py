@@ -45,7 +45,7 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
 
 
 class _MachineCode(FunctionCache):
-    """The machine code of a function, a file for each signature and processor."""
+    """The machine code of a function: a file for each signature and processor, which that of later sources replaces."""
 
     def __init__(self, function: Callable[..., Any], stamp: str) -> None:
         super().__init__(function)
@@ -77,7 +77,7 @@ class _MachineCode(FunctionCache):
             )
 
     def _file(self, signature: Any, codegen: Any) -> "_SealedFile":
-        key = repr((self._stamp, signature, codegen.magic_tuple()))
+        key = repr((signature, codegen.magic_tuple()))
         name = f"{self._function.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:_NAME_DIGITS]}"
         return _SealedFile(self._cache_path, name, self._stamp)
 

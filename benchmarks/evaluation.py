@@ -2,8 +2,8 @@
 
     judging          programs of HumanEval+ with all inputs, half of them right, against EvalPlus, children included
     log-likelihoods  the questions of loglikelihood.py, against lm-evaluation-harness' `hf` at batch 16
-    generation       greedy answers of 32 and of 128 ids to 32 prompts side by side, against transformers' `generate` at
-                     batch 32
+    generation       greedy answers to 32 prompts side by side, against transformers' `generate` at batch 32: prompts of
+                     one question each, and questions behind the examples of their task, as GSM8K and Spider are asked
 
 Judging needs HumanEval+ in the data root (ARCTIC_EVAL_DATA) and EvalPlus on the path; without them it is left out:
 
@@ -31,7 +31,13 @@ from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, CodeTask, styles
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
 
-BATCH, NEW_TOKENS, PROMPT_WORDS = 32, (32, 128), 40
+BATCH = 32
+WRITING = {
+    "32 ids": (0, 40, 32),
+    "128 ids": (0, 40, 128),
+    "128 ids behind examples": (60, 8, 128),
+}
+"""Words of the examples that all prompts begin with, words of a question, and new ids."""
 GOALS = "judging >= 3x EvalPlus at equal verdicts, log-likelihoods >= 2x lm_eval hf, generation >= 2x generate"
 
 
@@ -48,28 +54,30 @@ def main() -> None:
         write_model(folder, texts)
         tasks = suite(random.Random(0), words, 6 if options.quick else 40)
         ratios["log-likelihoods"], ours, theirs = compare(folder, tasks, repeats)
-        ratios |= {f"{count} new ids": generation(folder, words, count, repeats) for count in NEW_TOKENS}
+        for case, (shared, own, new_tokens) in WRITING.items():
+            first = " ".join(words[:shared])
+            prompts = [f"{first} {' '.join(words[60 * n : 60 * n + own])}".strip() for n in range(1, BATCH + 1)]
+            ratios[case] = generation(folder, prompts, new_tokens, repeats)
     root = Path(os.environ.get("ARCTIC_EVAL_DATA", "eval_data"))
     if (root / HUMANEVAL_PLUS.file).is_file() and importlib.util.find_spec("evalplus"):
         ratios["judging"] = judging(root, 4 if options.quick else 16, repeats)
     else:
         print(f"judging: no EvalPlus, or no {HUMANEVAL_PLUS.file} below {root}: not measured")
     for goal, ratio in ratios.items():
-        print(f"{goal:16}{ratio:6.2f}x")
+        print(f"{goal:24}{ratio:6.2f}x")
     print(machine("torch", "transformers", "lm_eval"))
     peers = {"lm_eval hf, batch 16": theirs}
     report("evaluation", ours, peers, "questions per CPU second", min(ratios.values()), GOALS)
 
 
-def generation(folder: Path, words: Sequence[str], new_tokens: int, repeats: int) -> float:
-    """How many times as fast as `generate` greedy answers to BATCH prompts are written, reading included."""
+def generation(folder: Path, prompts: Sequence[str], new_tokens: int, repeats: int) -> float:
+    """How many times as fast as `generate` greedy answers to prompts are written, reading included."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = load_model(ModelSource(folder))
     peer, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    texts = [" ".join(words[50 * n : 50 * n + PROMPT_WORDS]) for n in range(BATCH)]
-    requests = [Generation(text, (), new_tokens) for text in texts]
-    ids = [model.codec.encode(text) for text in texts]
+    requests = [Generation(text, (), new_tokens) for text in prompts]
+    ids = [model.codec.encode(text) for text in prompts]
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
 
     def theirs() -> list[str]:
@@ -88,11 +96,11 @@ def generation(folder: Path, words: Sequence[str], new_tokens: int, repeats: int
         return [answer.text for answer in TextGenerator(model, batched=True).write(requests)]
 
     equal = sum(one == two for one, two in zip(ours(), theirs(), strict=True))
-    length = sum(map(len, ids)) / BATCH
-    print(f"{new_tokens} new ids after {length:.0f}: {equal} of {BATCH} answers are the same texts")
+    length = sum(map(len, ids)) / len(ids)
+    print(f"{new_tokens} new ids after {length:.0f}: {equal} of {len(ids)} answers are the same texts")
     timings = interleave({"ours": ours, "theirs": theirs}, repeats)
     for name, timing in timings.items():
-        print(f"  {name:8}{BATCH * new_tokens / timing.median:10,.0f} ids per CPU second")
+        print(f"  {name:8}{len(ids) * new_tokens / timing.median:10,.0f} ids per CPU second")
     return times_as_fast(timings["ours"], timings["theirs"])
 
 

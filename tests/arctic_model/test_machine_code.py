@@ -77,9 +77,11 @@ def test_no_two_signatures_share_a_file(folder: Path) -> None:
 
 
 def test_a_changed_constant_of_another_module_is_compiled(folder: Path) -> None:
+    before = _kept(folder)
     (folder / "constants.py").write_text(CONSTANTS.format(factor=4))
     assert _run(folder, "5") == (["40 0"], "")
     assert _run(folder, "5") == (["40 1"], "")
+    assert _kept(folder).keys() == before.keys()
 
 
 @pytest.mark.parametrize(
