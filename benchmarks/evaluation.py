@@ -31,7 +31,7 @@ from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, CodeTask, styles
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
 
-BATCH = 32
+BATCH, QUICK_BATCH = 32, 4
 WRITING = {
     "32 ids": (0, 40, 32),
     "128 ids": (0, 40, 128),
@@ -45,7 +45,7 @@ def main() -> None:
     options = arguments(__doc__.splitlines()[0])
     one_core()
     torch.set_num_threads(1)
-    repeats = 1 if options.quick else 3
+    repeats, batch = (1, QUICK_BATCH) if options.quick else (3, BATCH)
     texts = machine_texts(40)
     words = [word for text in texts for word in text.split() if word.isascii()]
     ratios = {}
@@ -56,11 +56,11 @@ def main() -> None:
         ratios["log-likelihoods"], ours, theirs = compare(folder, tasks, repeats)
         for case, (shared, own, new_tokens) in WRITING.items():
             first = " ".join(words[:shared])
-            prompts = [f"{first} {' '.join(words[60 * n : 60 * n + own])}".strip() for n in range(1, BATCH + 1)]
+            prompts = [f"{first} {' '.join(words[60 * n : 60 * n + own])}".strip() for n in range(1, batch + 1)]
             ratios[case] = generation(folder, prompts, new_tokens, repeats)
     root = Path(os.environ.get("ARCTIC_EVAL_DATA", "eval_data"))
     if (root / HUMANEVAL_PLUS.file).is_file() and importlib.util.find_spec("evalplus"):
-        ratios["judging"] = judging(root, 4 if options.quick else 16, repeats)
+        ratios["judging"] = judging(root, 2 if options.quick else 16, repeats)
     else:
         print(f"judging: no EvalPlus, or no {HUMANEVAL_PLUS.file} below {root}: not measured")
     for goal, ratio in ratios.items():

@@ -29,6 +29,8 @@ class ArcticDecoder:
         self._is_narrow = weight.dtype != self.dtype
         self.vocab_size = model.config.vocab_size
         self.max_positions = model.config.max_positions
+        # `PackedCache.attend` does so. The mask of a pass of 1,024 ids takes as long as its products.
+        self.keeps_parts_apart = self.device.type == "cpu"
         self._alone = CpuPass(model) if self.device.type == "cpu" else None
         has_all = model.group.size == 1
         self._token = TokenPass(model) if has_all and reads_rows_fast(weight) else None

@@ -59,13 +59,15 @@ class LanguageModel(Protocol):
     `vocab_size`: ids are below it. `max_positions`: ids that a sequence may have. `sees_masks`: whether `logits`
     follows any mask and any positions. If it does not (sliding windows, recurrent layers), `mask` must be the
     causal one, and nothing can be shared between sequences. `streams`: whether sequences have no end; the mask is then
-    `no_mask`.
+    `no_mask`. `keeps_parts_apart`: whether a pass over several parts of a cache takes `no_mask` too, since each part
+    meets the keys of its own slot alone.
     """
 
     vocab_size: int
     max_positions: int
     sees_masks: bool
     streams: bool
+    keeps_parts_apart: bool
     device: torch.device
 
     def new_cache(self, num_slots: int, capacity: int) -> SlotCache:
@@ -91,9 +93,9 @@ def added_mask(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
-def no_mask(device: torch.device, batch: int = 1) -> Float[Tensor, "B 1 1 0"]:
-    """The mask of a model that `streams`."""
-    return torch.empty(batch, 1, 1, 0, device=device)
+def no_mask(device: torch.device, batch: int = 1, num_ids: int = 1) -> Float[Tensor, "B 1 T 0"]:
+    """The mask of a pass that takes none."""
+    return torch.empty(batch, 1, num_ids, 0, device=device)
 
 
 def packed_mask(parts: Sequence[Part], device: torch.device) -> Float[Tensor, "1 1 T S"]:

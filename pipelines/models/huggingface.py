@@ -80,6 +80,7 @@ class HuggingFaceLM:
     """TextModel of a causal model of `transformers`. Raises ValueError if it cannot be loaded."""
 
     streams = False
+    keeps_parts_apart = False
 
     def __init__(self, source: ModelSource) -> None:
         self.codec: TextCodec = HuggingFaceCodec(source)

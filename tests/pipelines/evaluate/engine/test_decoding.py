@@ -70,7 +70,7 @@ def test_end_token_ends_the_answer(model: TextModel, weights: ArcticModel) -> No
         """Generates `script`, then the end token."""
 
         codec, max_positions, sees_masks, device = model.codec, model.max_positions, True, model.device
-        streams = False
+        streams = keeps_parts_apart = False
         vocab_size = model.vocab_size
         new_cache = staticmethod(model.new_cache)
         script = iter(model.codec.encode("SELECT;", begin=False))

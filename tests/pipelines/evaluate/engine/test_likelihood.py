@@ -153,7 +153,7 @@ def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: Te
 def test_model_whose_weights_diverged_gives_no_number(model: TextModel) -> None:
     class Diverged:
         codec, vocab_size, max_positions = model.codec, model.vocab_size, model.max_positions
-        sees_masks, streams, device = True, False, model.device
+        sees_masks, streams, keeps_parts_apart, device = True, False, False, model.device
         new_cache = staticmethod(model.new_cache)
 
         def logits(self, *arguments: object) -> torch.Tensor:
