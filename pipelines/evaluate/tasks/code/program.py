@@ -93,7 +93,8 @@ def _seen(view: str, result: Any) -> tuple[Any, str | None]:
     """The part of a result to compare, or nothing and its digest. Long results are replaced by it: one of Mbpp/255
     has 1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
     if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
-        short = None if {float} == set(map(type, result)) else digest(result)
+        are_floats = not isinstance(result, str) and {float} == set(map(type, result))
+        short = None if are_floats else digest(result)
         if short is not None:
             return None, short
     return VIEWS[view](result), None
