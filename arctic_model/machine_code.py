@@ -13,6 +13,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,14 +30,12 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
     `included`: the other modules of this project whose constants or functions these functions use.
     """
 
+    stamp = [json.dumps(options, sort_keys=True, default=sorted), *(_digest(str(each.__file__)) for each in included)]
+
     def compile_(function: Callable[..., Any]) -> Any:
         dispatcher = njit(**options)(function)
-        files = [function.__code__.co_filename, *(str(module.__file__) for module in included)]
-        digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=sorted).encode())
-        for file in files:
-            digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
         try:
-            dispatcher._cache = _MachineCode(function, digest.hexdigest())
+            dispatcher._cache = _MachineCode(function, [*stamp, _digest(function.__code__.co_filename)])
         except RuntimeError:
             return dispatcher  # numba finds no folder that it may write to
         return dispatcher
@@ -44,10 +43,15 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
     return compile_
 
 
+@cache
+def _digest(source: str) -> str:
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+
+
 class _MachineCode(FunctionCache):
     """The machine code of a function: a file for each signature and processor, which that of later sources replaces."""
 
-    def __init__(self, function: Callable[..., Any], stamp: str) -> None:
+    def __init__(self, function: Callable[..., Any], stamp: list[str]) -> None:
         super().__init__(function)
         self._function, self._stamp = function, stamp
 

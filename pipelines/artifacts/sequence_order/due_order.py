@@ -15,7 +15,6 @@ one from some nine corpora on. All in integers; floats only guess where to look.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 BLOCK = 8192
 """Positions between two rows of the seek table: the maximum that is computed to enter a phase at any position."""
 WORTH_COMPILING = 3_000_000
-"""Positions from which compiling the walk (a second or two) takes less time than interpreting it."""
+"""Positions from which compiling the walk (a second or two, if none did before) is faster than interpreting it."""
 MAX_POSITIONS = math.isqrt(2**63 - 1)
 """Above this N, N**2 overflows an int64."""
 
@@ -196,25 +195,8 @@ def _walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarra
     corpora[:] = walked
 
 
-@lru_cache(maxsize=1)
 def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
-    """`_walk` in machine code. The open ranks are few, so a sorted array holds them."""
-    from numba import njit
+    from pipelines.artifacts.sequence_order.compiled_walk import walk
 
-    def walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarray) -> None:
-        heap = np.empty(len(ranks), dtype=np.int64)
-        size, following = 0, 0
-        for offset in range(len(corpora)):
-            while following < len(ranks) and opening[following] <= start + offset:
-                slot = size
-                while slot > 0 and heap[slot - 1] < ranks[following]:
-                    heap[slot] = heap[slot - 1]
-                    slot -= 1
-                heap[slot] = ranks[following]
-                size += 1
-                following += 1
-            size -= 1
-            corpora[offset] = heap[size]
-
-    compiled: Callable[[Any, Any, int, np.ndarray], None] = njit(walk)
+    compiled: Callable[[Any, Any, int, np.ndarray], None] = walk
     return compiled
