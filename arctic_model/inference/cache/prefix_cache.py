@@ -95,8 +95,8 @@ class PrefixCache:
         )
         # A sequence alone is read in place; several are copied together.
         view = self.row(parts[0].slot, parts[0].start) if len(parts) == 1 else self._cache.parts(parts)
-        masked = not self._model.streams and not (len(parts) > 1 and self._model.keeps_parts_apart)
-        mask = packed_mask(parts, device) if masked else no_mask(device, num_ids=len(ids))
+        is_unmasked = self._model.streams or (len(parts) > 1 and self._model.keeps_parts_apart)
+        mask = no_mask(device, num_ids=len(ids)) if is_unmasked else packed_mask(parts, device)
         tensors = (ids.to(device)[None], positions.to(device)[None], mask, keep.to(device))
         logits = self._model.logits(*tensors, view)
         for piece, part in _zip(pieces):
