@@ -53,7 +53,7 @@ ENVIRONMENTS = {"llama.cpp F32": "llama_cpp", "llama.cpp F16": "llama_cpp", "vLL
 THREADS, PROMPT, LONG_PROMPT = 2, 16, 512
 OURS, THEIRS, LLAMA = "ours", "transformers generate", "llama.cpp F32"
 OURS_HALF, LLAMA_HALF = "ours bfloat16", "llama.cpp F16"
-QUICK = (OURS, OURS_HALF, THEIRS, LLAMA)
+QUICK = OURS, THEIRS, LLAMA
 RIVALS = {LLAMA_HALF: OURS_HALF}
 """The one of ours that a contender's bytes per weight are equal to; OURS for all others."""
 
@@ -68,6 +68,9 @@ class Contender:
         pipes: Mapping[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = stack.enter_context(subprocess.Popen(command, env=environment, text=True, **pipes))
         stack.callback(self._process.kill)
+
+    def wait(self) -> None:
+        """Until it has loaded the model."""
         self._answer()
 
     def write(self, prompts: list[list[int]], num_new: int) -> tuple[float, list[list[int]]]:
@@ -94,12 +97,14 @@ def main() -> None:
         names = [each for each in (QUICK if options.quick else CONTENDERS) if _python(each).exists()]
         write_exports(folder, names)
         contenders = [Contender(each, folder, stack) for each in names]
-        num_new, repeats = (9, 1) if options.quick else (25, 3)
+        for each in contenders:
+            each.wait()
+        num_new, repeats, num_prompts = (9, 1, 1) if options.quick else (25, 3, 4)
         print(f"{'tokens per second':24}" + "".join(f"{each:>29}" for each in names))
         rates = {
-            batch: decode(contenders, batch, num_new, repeats) for batch in ((1, 8) if options.quick else (1, 8, 32))
+            batch: decode(contenders, batch, num_new, repeats) for batch in ((1, 4) if options.quick else (1, 8, 32))
         }
-        read(contenders, repeats)
+        read(contenders, num_prompts, repeats)
         stack.close()
     bandwidths(rates)
     print(machine("torch", "transformers"), f"{THREADS} threads")
@@ -133,16 +138,15 @@ def decode(contenders: list[Contender], batch: int, num_new: int, repeats: int) 
     return rates
 
 
-def read(contenders: list[Contender], repeats: int) -> None:
+def read(contenders: list[Contender], num_prompts: int, repeats: int) -> None:
     """Ids of long prompts a second."""
     seconds: dict[str, list[float]] = {each.name: [] for each in contenders}
     for number in range(repeats):
-        prompts = draw(4, LONG_PROMPT, number)
+        prompts = draw(num_prompts, LONG_PROMPT, number)
         for each in contenders:
             seconds[each.name].append(each.write(prompts, 1)[0])
-    show(
-        "read 4 x 512", {name: 4 * LONG_PROMPT / statistics.median(values) for name, values in seconds.items()}, seconds
-    )
+    rates = {name: num_prompts * LONG_PROMPT / statistics.median(values) for name, values in seconds.items()}
+    show(f"read {num_prompts} x {LONG_PROMPT}", rates, seconds)
 
 
 def draw(batch: int, length: int, number: int) -> list[list[int]]:
@@ -161,7 +165,9 @@ def show(work: str, rates: Mapping[str, float], seconds: Mapping[str, list[float
 def bandwidths(rates: Mapping[int, Mapping[str, float]]) -> None:
     limit = bandwidth()
     for batch, by_name in rates.items():
-        for name, width in ((OURS, 4), (OURS_HALF, 2)):
+        for name, width in {OURS: 4, OURS_HALF: 2}.items():
+            if name not in by_name:
+                continue
             step = width * weights_read(batch)
             rate = by_name[name] / batch * step
             sizes = f"{step / 1e6:.0f} MB a step, {step / batch / 1e6:.0f} MB a token"

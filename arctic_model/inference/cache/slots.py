@@ -98,11 +98,13 @@ class Slots:
 
     def __init__(self, layers: list[LayerCache]) -> None:
         self._layers = layers
+        slots = range(len(layers[0].keys))
+        # Keys and values of each layer, by slot: as many tensors are made once, and not for every token.
+        self._parts = [[(layer.keys[slot, None], layer.values[slot, None]) for layer in layers] for slot in slots]
 
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
-        part = slice(slot, slot + 1)
-        return self._view([LayerCache(layer.keys[part], layer.values[part], length) for layer in self._layers])
+        return self._view([LayerCache(*pair, length) for pair in self._parts[slot]])
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""

@@ -1,18 +1,20 @@
 """The pass of one token through all layers and the head, as one compiled call that starts its threads once.
 
 The products of a token are short: starting threads for each of them takes longer than some of them. So every thread
-goes through all steps of the pass. In a step it computes block after block of outputs that no other thread has taken,
-then waits for the others. A thread that the system runs late leaves its blocks to the others. Each output is summed by
+goes through all steps of the pass. In a step it computes range after range of outputs that no other thread has taken,
+then waits for the others. A thread that the system runs late leaves its ranges to the others. Each output is summed by
 one thread in one order: the bits do not depend on the number of threads.
 
-A late thread may read values that a later step overwrites. By then no block is left that it could compute from them.
+The ranges get shorter, as in guided self-scheduling (Polychronopoulos and Kuck 1987): memory is read fastest in long
+ones, and with short ones at the end all threads end together.
+
+A late thread may read values that a later step overwrites. By then no range is left that it could compute from them.
 """
 
 import math
 from typing import no_type_check
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, prange, types
 from numba.core.cgutils import get_item_pointer
 from numba.extending import intrinsic, overload
@@ -41,11 +43,11 @@ LAYER = np.dtype([*((name, np.intp) for names in _FIELDS.values() for name in na
 [G, capacity, C] are float32."""
 STEPS = 6
 """Steps of a layer: queries, keys and values; attention of each head; output; router; gated inner values; down."""
-BLOCK, PATIENCE = 2**13, 2**10
-"""Weights of a block, which take a microsecond, ten times as long as taking the block. Reads of a counter, also a
-microsecond, until a thread that waits lets others run: the late one may need this core."""
+SHORTEST, PATIENCE = 2**13, 2**10
+"""Weights of the shortest ranges, which take a microsecond, ten times as long as taking the range. Reads of a counter,
+also a microsecond, until a thread that waits lets others run: the late one may need this core."""
 _LINE = 8
-"""Distance of counters, a cache line: a thread that waits does not slow down those that take blocks."""
+"""Distance of counters, a cache line: a thread that waits does not slow down those that take ranges."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
 compiled = compiler(row_kernels, **OPTIONS)
 in_parallel = compiler(row_kernels, **OPTIONS, parallel=PARALLEL)
@@ -54,14 +56,14 @@ _yield = types.ExternalFunction("sched_yield", types.int32())
 
 @intrinsic
 @no_type_check
-def _add_one(typing, counters, index):  # noqa: ARG001 - numba's own signature
-    """Add 1 to a counter atomically. Returns the number before."""
+def _add(typing, counters, index, number):  # noqa: ARG001 - numba's own signature
+    """Add to a counter atomically. Returns the number before."""
 
     def code(context, builder, signature, arguments):
         pointer = _counter(context, builder, signature, arguments)
-        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        return builder.atomic_rmw("add", pointer, arguments[2], "acq_rel")
 
-    return types.int64(counters, index), code
+    return types.int64(counters, index, types.int64), code
 
 
 @intrinsic
@@ -92,29 +94,42 @@ def _pointer(typing, address):  # noqa: ARG001 - numba's own signature
 
 
 def new_counters(num_layers: int) -> np.ndarray:
-    """For each step the number of blocks taken and that of blocks computed."""
+    """For each step the number of ranges taken and that of ranges computed."""
     return np.zeros(2 * (STEPS * num_layers + 1) * _LINE, np.int64)
 
 
 # numba fails to call a generator whose machine code was kept. That of the functions that call it includes it.
 @njit(**OPTIONS)
 @no_type_check
-def _outputs(counters, step, count, width):
+def _ranges(team, step, count, width):
     """Those of `count` outputs, with `width` weights each, that this thread computes in a step. The iteration ends when
     all threads have computed theirs."""
-    block = max(1, BLOCK // width)
-    blocks, taken, computed = -(-count // block), 2 * step * _LINE, (2 * step + 1) * _LINE
-    number = _add_one(counters, taken)
-    while number < blocks:
-        for output in range(number * block, min((number + 1) * block, count)):  # noqa: UP028 - numba lacks `yield from`
-            yield output
-        _add_one(counters, computed)
-        number = _add_one(counters, taken)
+    counters, threads = team
+    taken, computed, halvings, done = 2 * step * _LINE, (2 * step + 1) * _LINE, 0, 0
+    while (count >> halvings) * width > SHORTEST * threads:
+        halvings += 1
+    ranges, number = (halvings + 1) * threads, _add(counters, taken, 1)
+    while number < ranges:
+        yield range(_begin(number, halvings, count, threads), _begin(number + 1, halvings, count, threads))
+        done += 1
+        number = _add(counters, taken, 1)
+    _add(counters, computed, done)
     reads = 0
-    while _current(counters, computed) < blocks:
+    while _current(counters, computed) < ranges:
         reads += 1
         if reads > PATIENCE:
             _yield()
+
+
+@compiled
+@no_type_check
+def _begin(number, halvings, count, threads):
+    """The first output of a range. Each turn of `threads` ranges takes half of the outputs that are left, and the last
+    turn, after all halvings, takes all."""
+    turn, place = divmod(number, threads)
+    left = count >> turn if turn <= halvings else 0
+    part = left if turn == halvings else left - (left >> 1)
+    return count - left + part * place // threads
 
 
 @no_type_check
@@ -139,7 +154,7 @@ def _numbers(address, count):
 
 @in_parallel
 @no_type_check
-def read_token(x, layers, head, rotation, mask, counters, threads):
+def read_token(x, layers, head, rotation, mask, team):
     """float32 logits [V] behind one id.
 
     Args:
@@ -148,8 +163,7 @@ def read_token(x, layers, head, rotation, mask, counters, threads):
         head: weights [V, D], of the dtype of all matrices, and norm [D].
         rotation: [2, C / 2], cosine and sine of its position.
         mask: [S], added to the scores of its keys, of which the last is its own and takes position S - 1 of the cache.
-        counters: from `new_counters`, all 0.
-        threads: that take part.
+        team: counters from `new_counters`, all 0, and how many threads take part.
     """
     first = layers[0]
     weight, norm = head
@@ -158,14 +172,14 @@ def read_token(x, layers, head, rotation, mask, counters, threads):
     mixed = np.empty(first.heads * first.channels, np.float32)
     scores = np.empty(layers["experts"].max(), np.float32)
     hidden = np.empty(_inner_width(layers), np.float32)
-    for _ in prange(threads):
+    for _ in prange(team[1]):
         for number in range(len(layers)):
             layer, step = layers[number], STEPS * number
-            _project(layer, step, counters, weight, x, projected)
-            _mix(layer, step + 1, counters, projected, mixed, rotation, mask)
-            _add_output(layer, step + 2, counters, weight, x, mixed, attended)
-            _feed_forward(layer, step + 3, counters, weight, x, attended, scores, hidden)
-        _multiply(STEPS * len(layers), counters, weight, _normed(x, norm, layers[0].eps), logits)
+            _project(layer, step, team, weight, x, projected)
+            _mix(layer, step + 1, team, projected, mixed, rotation, mask)
+            _add_output(layer, step + 2, team, weight, x, mixed, attended)
+            _feed_forward(layer, step + 3, team, weight, x, attended, scores, hidden)
+        _multiply(STEPS * len(layers), team, weight, _normed(x, norm, layers[0].eps), logits)
     return logits
 
 
@@ -178,20 +192,21 @@ def _inner_width(layers):
 
 @compiled
 @no_type_check
-def _project(layer, step, counters, like, x, projected):
+def _project(layer, step, team, like, x, projected):
     """Queries, keys and values, one after the other."""
     width, size, narrow = layer.width, layer.heads * layer.channels, layer.groups * layer.channels
     query, of_query = _weights(layer.query, (size, width), like), _numbers(layer.query_bias, size)
     key, of_key = _weights(layer.key, (narrow, width), like), _numbers(layer.key_bias, narrow)
     value, of_value = _weights(layer.value, (narrow, width), like), _numbers(layer.value_bias, narrow)
     row = _normed(x, _numbers(layer.attention_norm, width), layer.eps)
-    for output in _outputs(counters, step, size + 2 * narrow, width):
-        if output < size:
-            projected[output] = _biased(query, of_query, output, row)
-        elif output < size + narrow:
-            projected[output] = _biased(key, of_key, output - size, row)
-        else:
-            projected[output] = _biased(value, of_value, output - size - narrow, row)
+    for taken in _ranges(team, step, size + 2 * narrow, width):
+        for output in taken:
+            if output < size:
+                projected[output] = _biased(query, of_query, output, row)
+            elif output < size + narrow:
+                projected[output] = _biased(key, of_key, output - size, row)
+            else:
+                projected[output] = _biased(value, of_value, output - size - narrow, row)
 
 
 @compiled
@@ -202,9 +217,10 @@ def _biased(weight, bias, output, row):
 
 @compiled
 @no_type_check
-def _mix(layer, step, counters, projected, mixed, rotation, mask):
-    for head in _outputs(counters, step, layer.heads, BLOCK):
-        _mix_head(layer, head, projected, mixed, rotation, mask)
+def _mix(layer, step, team, projected, mixed, rotation, mask):
+    for taken in _ranges(team, step, layer.heads, SHORTEST):
+        for head in taken:
+            _mix_head(layer, head, projected, mixed, rotation, mask)
 
 
 @compiled
@@ -240,15 +256,16 @@ def _mix_head(layer, head, projected, mixed, rotation, mask):
 
 @compiled
 @no_type_check
-def _add_output(layer, step, counters, like, x, mixed, attended):
+def _add_output(layer, step, team, like, x, mixed, attended):
     output = _weights(layer.output, (len(x), len(mixed)), like)
-    for index in _outputs(counters, step, len(x), len(mixed)):
-        attended[index] = x[index] + dot(output[index], mixed)
+    for taken in _ranges(team, step, len(x), len(mixed)):
+        for index in taken:
+            attended[index] = x[index] + dot(output[index], mixed)
 
 
 @compiled
 @no_type_check
-def _feed_forward(layer, step, counters, like, x, attended, scores, hidden):
+def _feed_forward(layer, step, team, like, x, attended, scores, hidden):
     """Dense MLP and experts, which write the layer's output to `x`."""
     width, experts = layer.width, layer.experts
     selected, shares = np.empty(layer.top_k, np.int64), np.empty(layer.top_k, np.float32)
@@ -258,49 +275,52 @@ def _feed_forward(layer, step, counters, like, x, attended, scores, hidden):
     if experts:
         read = x if layer.experts_read_input else attended
         for_experts = _normed(read, _numbers(layer.experts_norm, width), layer.eps)
-        _multiply(step, counters, _weights(layer.router, (experts, width), like), for_experts, scores)
+        _multiply(step, team, _weights(layer.router, (experts, width), like), for_experts, scores)
         choose(scores[:experts], _numbers(layer.router_bias, experts), selected, shares)
-    _gate(layer, step + 1, counters, like, for_dense, for_experts, selected, hidden)
-    _add_down(layer, step + 2, counters, like, attended, selected, shares, hidden, x)
+    _gate(layer, step + 1, team, like, for_dense, for_experts, selected, hidden)
+    _add_down(layer, step + 2, team, like, attended, selected, shares, hidden, x)
 
 
 @compiled
 @no_type_check
-def _gate(layer, step, counters, like, for_dense, for_experts, selected, hidden):
+def _gate(layer, step, team, like, for_dense, for_experts, selected, hidden):
     """Inner values of the dense MLP, then those of each selected expert."""
     width, dense, inner = layer.width, layer.dense_width, layer.expert_width
     dense_gate = _weights(layer.dense_gate, (dense, width), like)
     dense_up = _weights(layer.dense_up, (dense, width), like)
     gate = _weights(layer.gate, (layer.experts, inner, width), like)
     up = _weights(layer.up, (layer.experts, inner, width), like)
-    for output in _outputs(counters, step, dense + len(selected) * inner, 2 * width):
-        if output < dense:
-            hidden[output] = silu(dot(dense_gate[output], for_dense)) * dot(dense_up[output], for_dense)
-        else:
-            rank, index = divmod(output - dense, inner)
-            expert = selected[rank]
-            hidden[output] = silu(dot(gate[expert, index], for_experts)) * dot(up[expert, index], for_experts)
+    for taken in _ranges(team, step, dense + len(selected) * inner, 2 * width):
+        for output in taken:
+            if output < dense:
+                hidden[output] = silu(dot(dense_gate[output], for_dense)) * dot(dense_up[output], for_dense)
+            else:
+                rank, index = divmod(output - dense, inner)
+                expert = selected[rank]
+                hidden[output] = silu(dot(gate[expert, index], for_experts)) * dot(up[expert, index], for_experts)
 
 
 @compiled
 @no_type_check
-def _add_down(layer, step, counters, like, attended, selected, shares, hidden, out):
+def _add_down(layer, step, team, like, attended, selected, shares, hidden, out):
     width, dense, inner = layer.width, layer.dense_width, layer.expert_width
     dense_down = _weights(layer.dense_down, (width, dense), like)
     down = _weights(layer.down, (layer.experts, width, inner), like)
-    for index in _outputs(counters, step, width, dense + len(selected) * inner):
-        total = attended[index] + dot(dense_down[index], hidden[:dense])
-        for rank in range(len(selected)):
-            begin = dense + rank * inner
-            total += shares[rank] * dot(down[selected[rank], index], hidden[begin : begin + inner])
-        out[index] = total
+    for taken in _ranges(team, step, width, dense + len(selected) * inner):
+        for index in taken:
+            total = attended[index] + dot(dense_down[index], hidden[:dense])
+            for rank in range(len(selected)):
+                begin = dense + rank * inner
+                total += shares[rank] * dot(down[selected[rank], index], hidden[begin : begin + inner])
+            out[index] = total
 
 
 @compiled
 @no_type_check
-def _multiply(step, counters, weight, row, products):
-    for output in _outputs(counters, step, len(weight), len(row)):
-        products[output] = dot(weight[output], row)
+def _multiply(step, team, weight, row, products):
+    for taken in _ranges(team, step, len(weight), len(row)):
+        for output in taken:
+            products[output] = dot(weight[output], row)
 
 
 @compiled

@@ -1,4 +1,10 @@
-"""The pass of one token through the whole model on one or two cores, compiled as a whole."""
+"""The pass of one token through the whole model on a CPU, compiled as a whole.
+
+Between two tokens the weights fill all caches: a call of torch takes 5 to 30 microseconds then, for no more than a few
+numbers. So all that is equal for many tokens is looked up once.
+"""
+
+from weakref import ref
 
 import numpy as np
 import torch
@@ -11,6 +17,9 @@ from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedE
 from arctic_model.layers.attention.grouped_query import Attention, LayerCache
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
+
+POSITIONS = 256
+"""Positions whose rotations are computed together."""
 
 
 class TokenPass:
@@ -34,6 +43,9 @@ class TokenPass:
         self._embedding = model.model.embed_tokens.weight
         self._head = array(model.lm_head.weight), widened(model.model.norm.weight)
         self._rope = model.config.rope
+        # Of the last token: the memory of its cache, whose addresses `_layers` has, and rotations beside its own.
+        self._memory: list[ref[Tensor]] = []
+        self._first_position, self._rotations = -POSITIONS, np.empty((POSITIONS, 2, 0), np.float32)
 
     @staticmethod
     def takes(ids: Tensor, caches: list[LayerCache]) -> bool:
@@ -49,23 +61,22 @@ class TokenPass:
         caches: list[LayerCache],
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
-        self._append(caches, mask.numel())
-        layers = self._layers.copy()
-        layers["capacity"] = [cache.keys.shape[2] for cache in caches]
-        layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
-        layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
+        self._find(caches)
+        for cache in caches:
+            assert cache.length + 1 == mask.numel() <= cache.keys.shape[2]
+            # The kernel writes the new key and value.
+            cache.length += 1
         weight, norm = self._head
         logits = self._kernel.read_token(
-            widened(self._embedding[ids[0]])[0],
-            layers,
+            self._embedding[ids.item()].to(torch.float32, copy=True).numpy(),
+            self._layers,
             # Without logits to keep, no weight of the head is read.
-            (weight if len(keep) else weight[:0], norm),
-            torch.cat(rotation(positions, self._rope)).flatten(1).numpy(),
+            (weight if keep.numel() else weight[:0], norm),
+            self._rotation(int(positions.item())),
             mask.flatten().numpy(),
-            self._kernel.new_counters(len(layers)),
-            self._num_threads(),
+            (self._kernel.new_counters(len(self._layers)), self._num_threads()),
         )
-        return torch.from_numpy(logits).view(len(keep), len(weight))
+        return torch.from_numpy(logits).view(keep.numel(), len(weight))
 
     def _num_threads(self) -> int:
         row_kernels, width = kernels(), self._embedding.shape[1]
@@ -74,13 +85,26 @@ class TokenPass:
             row_kernels.use_threads(1)
         return int(row_kernels.num_threads())
 
-    @staticmethod
-    def _append(caches: list[LayerCache], length: int) -> None:
-        """Make room for a key and a value, which the kernel writes by address, as elements `length - 1`."""
-        for cache in caches:
-            assert all(held.is_contiguous() and held.dtype == torch.float32 for held in (cache.keys, cache.values))
-            assert cache.length + 1 == length <= cache.keys.shape[2] == cache.values.shape[2]
-            cache.length = length
+    def _rotation(self, position: int) -> np.ndarray:
+        """float32 [2, C / 2]: cosine and sine of a position."""
+        if not 0 <= position - self._first_position < POSITIONS:
+            self._first_position = position // POSITIONS * POSITIONS
+            positions = self._first_position + torch.arange(POSITIONS)[None]
+            self._rotations = torch.cat(rotation(positions, self._rope), 2)[0].numpy()
+        rotations: np.ndarray = self._rotations[position - self._first_position]
+        return rotations
+
+    def _find(self, caches: list[LayerCache]) -> None:
+        """Give the kernel the addresses of keys and values."""
+        memory = [tensor for cache in caches for tensor in (cache.keys, cache.values)]
+        if self._memory and all(known() is tensor for known, tensor in zip(self._memory, memory, strict=True)):
+            return
+        assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in memory)
+        assert all(cache.keys.shape == cache.values.shape for cache in caches)
+        self._layers["capacity"] = [cache.keys.shape[2] for cache in caches]
+        self._layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
+        self._layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
+        self._memory = [ref(tensor) for tensor in memory]
 
     def _layer(self, layer: nn.Module) -> dict[str, float]:
         """The fields of a layer of any shape, see `arctic_model.layer`, without its cache."""

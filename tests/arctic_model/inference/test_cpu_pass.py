@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from arctic_model.inference.cache.slots import Slots
 from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
-from arctic_model.inference.cpu.token_pass import TokenPass
+from arctic_model.inference.cpu.token_pass import POSITIONS, TokenPass
 from arctic_model.inference.language_model import Part, packed_mask
 from arctic_model.layers.attention.grouped_query import LayerCache
 from arctic_model.model import ArcticModel
@@ -153,6 +154,39 @@ def test_an_id_whose_logits_nobody_keeps_is_in_the_cache(model: ArcticModel) -> 
         assert _read_one(few, ids, n, caches, keep=[]).shape == (0, model.config.vocab_size)
     last = _read_one(few, ids, 2, caches)
     torch.testing.assert_close(last[0], read_at_once(model, ids)[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_sequences_in_turns_each_have_their_own_keys() -> None:
+    """Each of them, and one whose cache takes the memory of another that is gone."""
+    model = ArcticModel(preset("tiny", {"init_std": 0.1}), seed=0).eval()
+    few = TokenPass(model)
+    for seeds in ((1, 2), (3,)):
+        caches = {seed: model.new_caches(LENGTH) for seed in seeds}
+        texts = {seed: draw(model, LENGTH, seed) for seed in seeds}
+        logits: dict[int, list[Tensor]] = {seed: [] for seed in seeds}
+        for n in range(LENGTH):
+            for seed, ids in texts.items():
+                logits[seed].append(_read_one(few, ids, n, caches[seed]))
+        for seed, ids in texts.items():
+            torch.testing.assert_close(torch.cat(logits[seed]), read_at_once(model, ids), rtol=1e-4, atol=1e-4)
+        del caches
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("overrides", [{}, {"yarn_factor": 4.0, "yarn_original_positions": 64}], ids=["plain", "yarn"])
+def test_positions_turn_heads_in_any_order(overrides: dict[str, Any]) -> None:
+    """Those around the ends of the parts that are computed together, forth and back."""
+    model = ArcticModel(preset("tiny", {"init_std": 0.1} | overrides), seed=0).eval()
+    few, whole = TokenPass(model), CpuPass(model)
+    mask, keep, caches = torch.zeros(1, 1, 1, 2), torch.tensor([0]), [model.new_caches(2) for _ in range(2)]
+    for position in (0, POSITIONS - 1, POSITIONS, 2 * POSITIONS, POSITIONS + 1, 10**6, 3):
+        results = []
+        for reads, held in zip((few, whole), caches, strict=True):
+            for cache in held:
+                cache.length = 1
+                cache.keys[:, :, 0] = cache.values[:, :, 0] = 0.1
+            results.append(reads.logits(torch.tensor([[7]]), torch.tensor([[position]]), mask, keep, held))
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
 
 
 def test_a_full_cache_is_not_overrun() -> None:
