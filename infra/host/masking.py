@@ -67,16 +67,16 @@ _SECRET = re.compile(
 """Parts of names of query parameters whose value grants access."""
 _SECRET_NAMES = frozenset(
     (
-        *("sig", "sign", "key", "pwd", "pass", "policy", "sas", "ticket", "code", "otp", "pin", "tok", "md5"),
+        *("sig", "sign", "key", "pwd", "pw", "pass", "policy", "sas", "ticket", "code", "otp", "pin", "tok", "md5"),
         "verify",
     )
 )
 _DATED_NAMES = frozenset(("hash", "h", "s", "mac", "digest", "checksum", "hashed", "secure", "securehash"))
 _DATE = re.compile(r"[?&;](?:e|exp|expir\w*|ttl|st|ts|timestamp|valid\w*|deadline|until)=", re.IGNORECASE)
 """A digest grants access if it signs a time; otherwise it only names a file."""
-_DRAWN_NAMES = frozenset(("appid", "app_id", "app-id", "appcode", "app_code"))
+_DRAWN_NAMES = frozenset(("sid", "appid", "app_id", "app-id", "appcode", "app_code"))
 _DRAWN = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_-]{16,}")
-"""Some services name their keys as others name programs, whose names nobody draws."""
+"""Some services name their keys and sessions as others name programs and places, whose names nobody draws."""
 
 
 def masked(text: str) -> str:

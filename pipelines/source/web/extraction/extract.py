@@ -21,7 +21,7 @@ from pipelines.source.web.extraction.stated import stated_besides, stated_instea
 from pipelines.source.web.extraction.text import prose, tidy, without_repeats
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 10
+EXTRACTION_VERSION = 11
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
@@ -59,7 +59,7 @@ _TAG = re.compile(
 _PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,})", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
-_SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？]\s*$")
+_SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？$]\s*$")
 
 
 class Extraction(NamedTuple):

@@ -25,6 +25,8 @@ _BOILERPLATE = re.compile(
     # Of all names for hidden elements, these describe the element itself: others describe a part of it ("label-hidden",
     # "quick-add-hidden"), small screens ("hidden-xs"), or a screen size by number ("hidden-bnz77l").
     r"|^(?:is|js|u|d|all|visually|initially|accessibly|element|aria)?[-_]*hidden(?:-(?:text|label|content))?$"
+    # Text for screen readers alone, in the words of Bootstrap, Foundation, Drupal, WordPress and Salesforce.
+    r"|^(?:sr-only|show-for-sr|screen-?reader(?:-text|-only)?|element-invisible|(?:slds-)?assistive-text)$"
 )
 _SUSPECT = re.compile(
     r"widget|embed|meta|rating|attachment|timestamp|user-|icon|infos?\b|(?<!post_)message|slide|overlay|options"

@@ -88,6 +88,15 @@ def test_ids_that_are_made_of_headings_name_nothing(name, tag):
     assert missing(text, 4) == []
 
 
+@pytest.mark.parametrize("tag", ["section", "div"])
+@pytest.mark.parametrize("name", ["comments", "navigation", "social", "menu", "related-terms"])
+def test_a_heading_that_links_to_its_section_is_what_names_it(name, tag):
+    title = name.replace("-", " ").title()
+    block = f"<{tag} id='{name}'><h2>{title}<a class='headerlink' href='#{name}'>#</a></h2>{part(9)}</{tag}>"
+    text, _ = extract(page(f"<main>{parts(8)}{block}</main>"), "cascade")
+    assert "Part 9 begins." in text
+
+
 @pytest.mark.parametrize("name", ["comments", "related", "tags", "newsletter"])
 def test_an_id_that_is_like_its_heading_alone_still_names_boilerplate(name):
     block = f"<div id='{name}'><h2>{name.title()}</h2><p>Not wanted here.</p></div>"

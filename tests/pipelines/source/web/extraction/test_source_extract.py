@@ -116,7 +116,13 @@ def test_names_that_a_content_system_gives_to_content_keep_it(names):
     assert any("It was wanted." in line for line in cascade(html))
 
 
-@pytest.mark.parametrize("names", ["hidden", "is-hidden", "visually-hidden", "hentry related", "tag-list", "form"])
+FOR_SCREEN_READERS = ["sr-only", "screen-reader-text", "show-for-sr", "element-invisible", "slds-assistive-text"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["hidden", "is-hidden", "visually-hidden", "hentry related", "tag-list", "form", *FOR_SCREEN_READERS],
+)
 def test_the_same_words_still_name_what_is_no_content(names):
     html = article(f"<div class='{names}'><p>It was unwanted.</p></div>")
     assert not any("unwanted" in line for line in cascade(html))
@@ -125,6 +131,19 @@ def test_the_same_words_still_name_what_is_no_content(names):
 def test_lines_below_the_last_sentence_that_are_buttons_and_titles_go():
     lines = cascade(page(f"<article>{STORY}<div>Back to the top</div><div>More</div></article>"))
     assert lines[-1].endswith("to see it.")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "<script type='math/tex; mode=display'>E = m c^2</script>",
+        "<p><math alttext='E = m c^2'><mi>E</mi></math></p>",
+        "<div><img class='latex' alt='$E = m c^2$' src='e.png'></div>",
+    ],
+)
+def test_a_formula_below_the_last_sentence_stays(formula):
+    lines = cascade(page(f"<article>{STORY}<p>So it follows that:</p>{formula}</article>"))
+    assert "E = m c^2" in lines[-1]
 
 
 SHORT_LINES = "".join(f"<li>lamp of house number {n}</li>" for n in range(60))
