@@ -90,20 +90,33 @@ def multiply(weight, rows):
 @no_type_check
 def mix_experts(rows, out, gate, bias, top_k, w1, w2, w3):
     """The `top_k` experts of each row by `gate` [E, D], see `arctic_model.moe.router.route`; `w1`, `w3` [E, F, D] and
-    `w2` [E, D, F], of which only those of chosen experts are read."""
+    `w2` [E, D, F], of which only those of chosen experts are read. Threads start twice for all experts."""
     shares = _shares(multiply(gate, rows), bias, top_k)
-    gathered, numbers = np.empty_like(rows), np.empty(len(rows), np.int64)
-    for expert in range(len(gate)):
-        count = 0
-        for row in range(len(rows)):
+    numbers, first, chosen = _by_expert(shares, top_k)
+    products = _lowered(_gated(rows[numbers], first, chosen, w1, w3), first, chosen, w2)
+    for expert in chosen:
+        for index in range(first[expert], first[expert + 1]):
+            out[numbers[index]] += shares[numbers[index], expert] * products[index]
+
+
+@compiled
+@no_type_check
+def _by_expert(shares, top_k):
+    """The rows that chose each expert, one expert after the other; where those of each begin; and the experts that have
+    any."""
+    experts = shares.shape[1]
+    numbers, first = np.empty(len(shares) * top_k, np.int64), np.zeros(experts + 1, np.int64)
+    chosen, count, total = np.empty(experts, np.int64), 0, 0
+    for expert in range(experts):
+        for row in range(len(shares)):
             if shares[row, expert] > 0:
-                gathered[count] = rows[row]
-                numbers[count] = row
-                count += 1
-        if count:
-            products = _swiglu(gathered[:count], w1[expert], w2[expert], w3[expert])
-            for index in range(count):
-                out[numbers[index]] += shares[numbers[index], expert] * products[index]
+                numbers[total] = row
+                total += 1
+        first[expert + 1] = total
+        if total > first[expert]:
+            chosen[count] = expert
+            count += 1
+    return numbers[:total], first, chosen[:count]
 
 
 @compiled
@@ -149,34 +162,51 @@ def _multiply_tile(weight, output, rows, row, products):
             products[row + place, output + offset] = total
 
 
-@compiled
-@no_type_check
-def _swiglu(rows, w1, w2, w3):
-    return multiply(w2, _gated(rows, w1, w3))
-
-
 @in_parallel
 @no_type_check
-def _gated(rows, w1, w3):
-    hidden, tiles = np.empty((len(rows), len(w1)), np.float32), -(-len(w1) // TILE)
+def _gated(rows, first, chosen, w1, w3):
+    """[n, D] by expert -> their inner values [n, F]."""
+    hidden, tiles = np.empty((len(rows), w1.shape[1]), np.float32), -(-w1.shape[1] // TILE)
     up = np.empty_like(hidden)
-    if w1.size < LONG:
-        for tile in range(tiles):
-            _gate_tile(rows, w1, w3, tile, hidden, up)
+    if len(chosen) * w1[0].size < LONG:
+        for unit in range(len(chosen) * tiles):
+            _gate_tile(rows, first, chosen[unit // tiles], w1, w3, unit % tiles, hidden, up)
     else:
-        for tile in prange(tiles):
-            _gate_tile(rows, w1, w3, tile, hidden, up)
+        for unit in prange(len(chosen) * tiles):
+            _gate_tile(rows, first, chosen[unit // tiles], w1, w3, unit % tiles, hidden, up)
     return hidden
 
 
 @compiled
 @no_type_check
-def _gate_tile(rows, w1, w3, tile, hidden, up):
-    _multiply_tiles(w1, tile, rows, hidden)
-    _multiply_tiles(w3, tile, rows, up)
-    for row in range(len(rows)):
-        for index in range(tile * TILE, min((tile + 1) * TILE, len(w1))):
+def _gate_tile(rows, first, expert, w1, w3, tile, hidden, up):
+    begin, end = first[expert], first[expert + 1]
+    _multiply_tiles(w1[expert], tile, rows[begin:end], hidden[begin:end])
+    _multiply_tiles(w3[expert], tile, rows[begin:end], up[begin:end])
+    for row in range(begin, end):
+        for index in range(tile * TILE, min((tile + 1) * TILE, w1.shape[1])):
             hidden[row, index] = silu(hidden[row, index]) * up[row, index]
+
+
+@in_parallel
+@no_type_check
+def _lowered(hidden, first, chosen, w2):
+    """[n, F] by expert -> their outputs [n, D]."""
+    products, tiles = np.empty((len(hidden), w2.shape[1]), np.float32), -(-w2.shape[1] // TILE)
+    if len(chosen) * w2[0].size < LONG:
+        for unit in range(len(chosen) * tiles):
+            _lower_tile(hidden, first, chosen[unit // tiles], w2, unit % tiles, products)
+    else:
+        for unit in prange(len(chosen) * tiles):
+            _lower_tile(hidden, first, chosen[unit // tiles], w2, unit % tiles, products)
+    return products
+
+
+@compiled
+@no_type_check
+def _lower_tile(hidden, first, expert, w2, tile, products):
+    begin, end = first[expert], first[expert + 1]
+    _multiply_tiles(w2[expert], tile, hidden[begin:end], products[begin:end])
 
 
 @compiled
