@@ -1,6 +1,8 @@
 """A model by itself: its initial weights, its defaults, and its way to a folder and back."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{tmp_path}/config.json: unreadable .*Name a folder with a whole model"):
         ArcticModel.from_pretrained(tmp_path)
+
+
+def test_a_model_is_made_and_read_without_packages_that_take_long_to_import(tmp_path: Path) -> None:
+    ArcticModel(preset("tiny"), seed=0).save_pretrained(tmp_path / "model")
+    code = f"""
+import sys
+from arctic_model import ArcticModel, preset
+ArcticModel(preset("tiny"), seed=0)
+ArcticModel.from_pretrained({str(tmp_path / "model")!r})
+print(*{{"sympy", "numba", "deepspeed", "transformers"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

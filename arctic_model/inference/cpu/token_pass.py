@@ -4,6 +4,7 @@ Between two tokens the weights fill all caches: a call of torch takes 5 to 30 mi
 numbers. So all that is equal for many tokens is looked up once.
 """
 
+import threading
 from weakref import ref
 
 import numpy as np
@@ -22,8 +23,20 @@ POSITIONS = 256
 """Positions whose rotations are computed together."""
 
 
+class _LastToken(threading.local):
+    """What this thread read its last token with: records of the layers, the memory of the cache that they have the
+    addresses of, and the rotations of the positions beside its own."""
+
+    def __init__(self, layers: np.ndarray) -> None:
+        self.layers = layers.copy()
+        self.memory: list[ref[Tensor]] = []
+        self.first_position = -POSITIONS
+        self.rotations = np.empty((POSITIONS, 2, 0), np.float32)
+
+
 class TokenPass:
-    """Reads one id and gives its logits, equal to those of `CpuPass` up to rounding.
+    """Reads one id and gives its logits, equal to those of `CpuPass` up to rounding. Several threads may call it, each
+    with a cache of its own.
 
     Args:
         model: with all experts, and matrices of one dtype that `reads_rows_fast`. They must not change from now on.
@@ -36,16 +49,14 @@ class TokenPass:
         self._held: list[np.ndarray] = []
         self._dtype = model.lm_head.weight.dtype
         fields = [self._layer(layer) for layer in model.model.layers]
-        self._layers = np.zeros(len(fields), token_kernel.LAYER)
-        for record, values in zip(self._layers, fields, strict=True):
+        layers = np.zeros(len(fields), token_kernel.LAYER)
+        for record, values in zip(layers, fields, strict=True):
             for name, value in values.items():
                 record[name] = value
         self._embedding = model.model.embed_tokens.weight
         self._head = array(model.lm_head.weight), widened(model.model.norm.weight)
         self._rope = model.config.rope
-        # Of the last token: the memory of its cache, whose addresses `_layers` has, and rotations beside its own.
-        self._memory: list[ref[Tensor]] = []
-        self._first_position, self._rotations = -POSITIONS, np.empty((POSITIONS, 2, 0), np.float32)
+        self._last = _LastToken(layers)
 
     @staticmethod
     def takes(ids: Tensor, caches: list[LayerCache]) -> bool:
@@ -61,7 +72,7 @@ class TokenPass:
         caches: list[LayerCache],
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
-        self._find(caches)
+        layers = self._with_addresses(caches)
         for cache in caches:
             assert cache.length + 1 == mask.numel() <= cache.keys.shape[2]
             # The kernel writes the new key and value.
@@ -69,12 +80,12 @@ class TokenPass:
         weight, norm = self._head
         logits = self._kernel.read_token(
             self._embedding[ids.item()].to(torch.float32, copy=True).numpy(),
-            self._layers,
+            layers,
             # Without logits to keep, no weight of the head is read.
             (weight if keep.numel() else weight[:0], norm),
             self._rotation(int(positions.item())),
             mask.flatten().numpy(),
-            (self._kernel.new_counters(len(self._layers)), self._num_threads()),
+            (self._kernel.new_counters(len(layers)), self._num_threads()),
         )
         return torch.from_numpy(logits).view(keep.numel(), len(weight))
 
@@ -87,24 +98,26 @@ class TokenPass:
 
     def _rotation(self, position: int) -> np.ndarray:
         """float32 [2, C / 2]: cosine and sine of a position."""
-        if not 0 <= position - self._first_position < POSITIONS:
-            self._first_position = position // POSITIONS * POSITIONS
-            positions = self._first_position + torch.arange(POSITIONS)[None]
-            self._rotations = torch.cat(rotation(positions, self._rope), 2)[0].numpy()
-        rotations: np.ndarray = self._rotations[position - self._first_position]
+        last = self._last
+        if not 0 <= position - last.first_position < POSITIONS:
+            last.first_position = position // POSITIONS * POSITIONS
+            positions = last.first_position + torch.arange(POSITIONS)[None]
+            last.rotations = torch.cat(rotation(positions, self._rope), 2)[0].numpy()
+        rotations: np.ndarray = last.rotations[position - last.first_position]
         return rotations
 
-    def _find(self, caches: list[LayerCache]) -> None:
-        """Give the kernel the addresses of keys and values."""
-        memory = [tensor for cache in caches for tensor in (cache.keys, cache.values)]
-        if self._memory and all(known() is tensor for known, tensor in zip(self._memory, memory, strict=True)):
-            return
+    def _with_addresses(self, caches: list[LayerCache]) -> np.ndarray:
+        """The records of the layers, with the addresses of keys and values."""
+        memory, last = [tensor for cache in caches for tensor in (cache.keys, cache.values)], self._last
+        if last.memory and all(known() is tensor for known, tensor in zip(last.memory, memory, strict=True)):
+            return last.layers
         assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in memory)
         assert all(cache.keys.shape == cache.values.shape for cache in caches)
-        self._layers["capacity"] = [cache.keys.shape[2] for cache in caches]
-        self._layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
-        self._layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
-        self._memory = [ref(tensor) for tensor in memory]
+        last.layers["capacity"] = [cache.keys.shape[2] for cache in caches]
+        last.layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
+        last.layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
+        last.memory = [ref(tensor) for tensor in memory]
+        return last.layers
 
     def _layer(self, layer: nn.Module) -> dict[str, float]:
         """The fields of a layer of any shape, see `arctic_model.layer`, without its cache."""
