@@ -103,8 +103,10 @@ def threads():
     return [before, threading.active_count(), os.environ["OPENBLAS_NUM_THREADS"]]
 def side_by_side():
     import threading
-    sums = []
-    work = lambda: sums.append(float((np.ones((200, 200)) @ np.ones((200, 200))).sum()))
+    sums, together = [], threading.Barrier(3)
+    def work():
+        together.wait()
+        sums.append([float((np.ones((200, 200)) @ np.ones((200, 200))).sum()) for _ in range(20)][-1])
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -124,7 +126,13 @@ def test_program_computes_with_numpy(sandbox: PythonSandbox) -> None:
     assert value(sandbox, "inverse", [[2.0, 0.0], [0.0, 4.0]]) == [[0.5, 0.0], [0.0, 0.25]]
     assert value(sandbox, "later_parts") == [1.0, 5]
     assert value(sandbox, "threads") == [1, 1, "1"]
-    assert value(sandbox, "side_by_side") == [8_000_000.0] * 3
+
+
+@pytest.mark.parametrize("ceiling", [Ceiling(), WEAKEST], ids=["all", "weakest"])
+def test_threads_of_a_program_compute_at_the_same_time(ceiling: Ceiling) -> None:
+    """Three of them need more memory than an attack gets, and less than a program does."""
+    with PythonSandbox(Limits(), ceiling=ceiling, numpy=True) as sandbox:
+        assert value(sandbox, "side_by_side") == [8_000_000.0] * 3
 
 
 def test_random_numbers_are_the_same_in_every_program_and_sandbox(sandbox: PythonSandbox) -> None:
