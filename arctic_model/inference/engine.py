@@ -218,6 +218,7 @@ class Engine:
         if self._model.streams:
             mask = no_mask(device, len(growing))
         elif is_one:
+            # It sees all of its keys.
             mask = torch.zeros(1, 1, 1, lengths[0] + 1, device=device)
         else:
             mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]

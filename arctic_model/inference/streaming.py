@@ -114,7 +114,7 @@ class StreamSlots(Slots):
 
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
-        return SlotView([self._stream(layer, slot, length) for layer in self._layers], length, 1)
+        return SlotView([StreamCache(*pair, length, **self._options) for pair in self._by_slot[slot]], length, 1)
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""
@@ -122,10 +122,6 @@ class StreamSlots(Slots):
         options["lengths"] = torch.tensor(lengths, device=self._layers[0].keys.device)
         longest = max(lengths)
         return self._view([StreamRows(layer.keys, layer.values, longest, **options) for layer in self._layers])
-
-    def _stream(self, layer: LayerCache, slot: int, length: int) -> StreamCache:
-        part = slice(slot, slot + 1)
-        return StreamCache(layer.keys[part], layer.values[part], length, **self._options)
 
 
 class Stream:

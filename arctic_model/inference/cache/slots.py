@@ -99,12 +99,12 @@ class Slots:
     def __init__(self, layers: list[LayerCache]) -> None:
         self._layers = layers
         slots = range(len(layers[0].keys))
-        # Keys and values of each layer, by slot: as many tensors are made once, and not for every token.
-        self._parts = [[(layer.keys[slot, None], layer.values[slot, None]) for layer in layers] for slot in slots]
+        # Keys and values of each layer: these tensors are made once, and not for every token.
+        self._by_slot = [[(layer.keys[slot, None], layer.values[slot, None]) for layer in layers] for slot in slots]
 
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
-        return self._view([LayerCache(*pair, length) for pair in self._parts[slot]])
+        return self._view([LayerCache(*pair, length) for pair in self._by_slot[slot]])
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""

@@ -60,6 +60,7 @@ _PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
 _SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？$]\s*$")
+"""Of a sentence, or of a formula."""
 
 
 class Extraction(NamedTuple):

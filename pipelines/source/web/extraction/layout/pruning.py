@@ -161,29 +161,26 @@ class _Pruning:
         return code is not None and self._length(code) >= MIN_CODE_SHARE * self._length(element)
 
     def _is_named_after_its_heading(self, element: int) -> bool:
-        heading = self._heading(element)
-        if heading is None or not self._repeats_heading(element):
+        heading = self._repeated_heading(element)
+        if heading is None:
             return False
         if self._has_link_to_itself(heading):
             return True
         if self._headed is None:
             page = self._page
             blocks = (index for index in self._below if page.tags[index] in _HEADED and "id=" in page.attributes[index])
-            headed = filter(self._repeats_heading, blocks)
+            headed = (index for index in blocks if self._repeated_heading(index) is not None)
             self._headed = sum(1 for _ in islice(headed, MIN_HEADED_BLOCKS)) == MIN_HEADED_BLOCKS
         return self._headed
 
-    def _repeats_heading(self, element: int) -> bool:
-        """Whether the id of an element is generated from its heading."""
-        page, heading = self._page, self._heading(element)
-        slug = "" if heading is None else _letters(page.text(heading))
-        return bool(slug) and _letters(names_in(page.attributes[element])[1]) == slug
-
-    def _heading(self, element: int) -> int | None:
-        """The heading that an element is, or begins with."""
-        tags = self._page.tags
-        heading = element if tags[element] in _HEADINGS else self._page.first_child(element)
-        return heading if heading is not None and tags[heading] in _HEADINGS else None
+    def _repeated_heading(self, element: int) -> int | None:
+        """The heading that an element is or begins with, if the element's id is generated from it."""
+        page = self._page
+        heading = element if page.tags[element] in _HEADINGS else page.first_child(element)
+        if heading is None or page.tags[heading] not in _HEADINGS:
+            return None
+        slug = _letters(page.text(heading))
+        return heading if slug and _letters(names_in(page.attributes[element])[1]) == slug else None
 
     def _length(self, element: int) -> int:
         """Characters of the element's text that are not blank."""
