@@ -214,17 +214,17 @@ class Engine:
         lengths = [each.length - 1 for each in self._running[: self._num_growing]]
         ids = torch.tensor([[each.ids[-1]] for each in growing], device=device)
         positions = torch.tensor(lengths, device=device)[:, None]
-        is_one = len(lengths) == 1
         if self._model.streams:
             mask = no_mask(device, len(growing))
-        elif is_one:
+        elif len(lengths) == 1:
             # It sees all of its keys.
             mask = torch.zeros(1, 1, 1, lengths[0] + 1, device=device)
         else:
             mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]
-        view = self._cache.row(0, lengths[0]) if is_one else self._cache.rows(lengths)
-        logits = self._model.logits(ids, positions, mask, torch.arange(len(lengths), device=device), view)
-        for completion, row in zip(growing, logits, strict=True):
+        order = torch.arange(len(lengths), device=device)
+        logits = self._model.logits(ids, positions, mask, order, self._cache.rows(lengths))
+        # Copied at once: each choice would wait for a GPU.
+        for completion, row in zip(growing, logits.cpu(), strict=True):
             completion.extend(row, self._end_ids)
         self._remove_finished()
 

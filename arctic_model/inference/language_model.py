@@ -39,7 +39,7 @@ class SlotCache(Protocol):
 
     def rows(self, lengths: list[int]) -> CacheView:
         """The first `len(lengths)` slots, with the number of valid ids in each: a pass of one id a row writes behind
-        them."""
+        them. One slot may be given as `row` gives it."""
 
     def parts(self, parts: Sequence[Part]) -> CacheView:
         """The slots of `parts`, one after the other as one row: a pass over a batch of 1 reads all parts in order, and

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
-from arctic_model.inference.cache.slots import Slots, SlotView, zeros
+from arctic_model.inference.cache.slots import Slots, SlotView
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
@@ -84,13 +84,9 @@ class StreamDecoder(ArcticDecoder):
     def new_cache(self, num_slots: int, capacity: int) -> "StreamSlots":  # noqa: ARG002 - sequences have no end
         """See `LanguageModel`."""
         self._prepare(num_slots)
-        config = self._model.config
-        shape = num_slots, config.num_kv_heads, self.window.size, config.head_dim
-        room = [zeros(shape, self.dtype, self.device) for _ in range(2 * config.num_layers)]
         wide = torch.promote_types(self.dtype, torch.float32)
-        table = stream_table(config.rope, self.window.size, wide, self.device)
-        layers = [LayerCache(*pair) for pair in zip(room[::2], room[1::2], strict=True)]
-        return StreamSlots(layers, self._model, self.window, table)
+        table = stream_table(self._model.config.rope, self.window.size, wide, self.device)
+        return StreamSlots(self._layers(num_slots, self.window.size), self._model, self.window, table)
 
     def logits(
         self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None = None
@@ -118,6 +114,8 @@ class StreamSlots(Slots):
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""
+        if len(lengths) == 1:
+            return self.row(0, lengths[0])
         options = {"sinks": self._options["sinks"], "table": self._options["table"]}
         options["lengths"] = torch.tensor(lengths, device=self._layers[0].keys.device)
         longest = max(lengths)

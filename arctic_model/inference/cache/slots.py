@@ -108,6 +108,8 @@ class Slots:
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""
+        if len(lengths) == 1:
+            return self.row(0, lengths[0])
         device, longest = self._layers[0].keys.device, max(lengths)
         indices = {
             "rows": torch.arange(len(lengths), device=device),
