@@ -28,7 +28,7 @@ Inside the package each name may import those to its left:
 
     config < checkpoint, kernels < weight_init < layers < moe < layer < inference < model < training < roofline
     config < presets, sizing
-    machine_code < inference
+    machine_code < inference, export
 """
 
 import importlib

@@ -17,12 +17,13 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
-from gguf.quants import quant_shape_to_byte_shape, quantize
+from gguf.quants import quant_shape_to_byte_shape
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
+from arctic_model.export.gguf.q8_0 import q8_0
 from arctic_model.export.gguf.vocabulary import add_vocabulary
 from arctic_model.export.weights import NUM_CONVERTERS, converters, read_ahead
 from arctic_model.rope import default_attention_factor
@@ -188,8 +189,7 @@ def _converted(config: ArcticConfig, name: str, weight: Tensor, kind: GGMLQuanti
     if name.endswith(("q_proj.weight", "k_proj.weight")):
         weight = interleaved(weight, config.num_heads if "q_proj" in name else config.num_kv_heads)
     stored = weight.to(PLAIN.get(kind, torch.float32)).contiguous().numpy()
-    values: np.ndarray = stored if kind in PLAIN else quantize(stored, kind)
-    return values
+    return stored if kind in PLAIN else q8_0(stored)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.export.errors import ExportError
 from arctic_model.export.formats import FORMATS
+from arctic_model.export.gguf.q8_0 import q8_0
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from tests.kit.tokenizers import write_byte_tokenizer
@@ -97,6 +98,23 @@ def test_lower_precision_rounds_matrices_and_neither_norms_nor_the_gate(readers:
             assert (np.abs(eight[name] - values).reshape(-1, 32) <= largest * (0.5 / 127 + 2**-10)).all()
     sizes = [sum(tensor.n_bytes for tensor in readers[dtype].tensors) for dtype in ("float32", "float16", "q8_0")]
     assert sizes[1] < 0.52 * sizes[0] and sizes[2] < 0.29 * sizes[0]
+
+
+@pytest.mark.parametrize("exponent", [-20, -3, 0, 4, 15])
+def test_eight_bits_are_those_of_the_library(exponent: int) -> None:
+    """Of ordinary numbers, of halves between two integers, of blocks of zeros, and of one number beside zeros."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 96)).astype(np.float32)
+    halves = rng.integers(-254, 255, (8, 96)) / 2
+    halves[:, ::32] = 127
+    rows[8:16], rows[16:20], rows[20:24], rows[24:28, 1:] = halves, 0, -0.0, 0
+    rows *= np.float32(2.0**exponent)
+    np.testing.assert_array_equal(q8_0(rows), gguf.quants.quantize(rows, gguf.GGMLQuantizationType.Q8_0))
+
+
+def test_numbers_whose_scale_is_zero_are_zero() -> None:
+    stored = q8_0(np.full((1, 32), 1e-40, dtype=np.float32))
+    assert not gguf.quants.dequantize(stored, gguf.GGMLQuantizationType.Q8_0).any()
 
 
 def test_the_architecture_is_described_in_llama_cpps_words(readers: dict[str, Any]) -> None:
