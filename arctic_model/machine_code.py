@@ -20,6 +20,8 @@ from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.entrypoints import init_all
 
 _NAME_DIGITS, _DIGEST_BYTES = 16, 32
 
@@ -34,6 +36,7 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
 
     def compile_(function: Callable[..., Any]) -> Any:
         dispatcher = njit(**options)(function)
+        dispatcher._compilation_chain_init_hook = _load_extensions
         try:
             dispatcher._cache = _MachineCode(function, [*stamp, _digest(function.__code__.co_filename)])
         except RuntimeError:
@@ -41,6 +44,13 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
         return dispatcher
 
     return compile_
+
+
+@global_compiler_lock  # type: ignore[untyped-decorator]
+def _load_extensions() -> None:
+    """Let packages add to numba's compiler before it compiles. numba takes its own extensions for loaded as soon as one
+    thread begins to: another one's compilation then fails when their functions appear in its midst."""
+    init_all()
 
 
 @cache

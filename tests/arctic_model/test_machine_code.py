@@ -123,3 +123,26 @@ machine_code._SealedFile._save_data = refuse
     outputs, warnings = _run(folder, "0.5", before=before)
     assert outputs == ["3.0 0"]
     assert "cannot be kept ([Errno 28] No space left on device)" in warnings
+
+
+def test_threads_wait_for_the_extensions_of_numba_before_they_compile(folder: Path) -> None:
+    """An extension that is slow to load, as numba finds them: by the entry point of an installed package."""
+    (folder / "slow.py").write_text(
+        "import time\nloaded = False\ndef load():\n    global loaded\n    time.sleep(1)\n    loaded = True\n"
+    )
+    (folder / "slow-1.dist-info").mkdir()
+    (folder / "slow-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1\n")
+    (folder / "slow-1.dist-info" / "entry_points.txt").write_text("[numba_extensions]\ninit = slow:load\n")
+    asked = """
+from concurrent.futures import ThreadPoolExecutor
+from numba.core import event
+import kernel, slow
+
+class Watch(event.Listener):
+    def on_start(self, _): print(slow.loaded)
+    def on_end(self, _): pass
+
+with event.install_listener("numba:compile", Watch()), ThreadPoolExecutor(4) as pool:
+    print(*pool.map(kernel.scaled, [1, 2.5, 3, 4.5]))
+"""
+    assert _run(folder, before=asked)[0] == ["True", "True", "6 15.0 18 27.0"]
