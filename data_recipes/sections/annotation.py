@@ -101,11 +101,12 @@ class AnnotateSection(Section):
     timeout_s: Annotated[PositiveFloat, Location()] = 600.0
     """Seconds to wait for one answer."""
     max_requests: Annotated[PositiveInt | None, Location()] = None
-    """Number of requests at which the stage stops. Received answers stay: raise it to continue."""
+    """Maximum number of requests, after which the stage stops. Received answers stay: raise it to continue."""
     max_tokens: Annotated[PositiveInt | None, Location()] = None
-    """Number of tokens, of prompts and answers, at which the stage stops."""
+    """Maximum number of tokens of prompts and answers. Until the server reports them, a request counts with one for
+    each of its bytes and `max_answer_tokens`; the stage stops before one that could exceed the limit."""
     max_cost: Annotated[PositiveFloat | None, Location()] = None
-    """Cost in USD at which the stage stops. Requires the prices."""
+    """Maximum cost in USD, kept as `max_tokens` is. Requires the prices."""
     price_per_million_prompt_tokens: Annotated[NonNegativeFloat, Location()] = 0.0
     """Price of a million tokens of prompts in USD."""
     price_per_million_answer_tokens: Annotated[NonNegativeFloat, Location()] = 0.0

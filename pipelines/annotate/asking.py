@@ -4,30 +4,21 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from arctic_errors import UserError
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.annotate.answers import AnswerError, AnswerField, answer_schema, parse_answer
-from pipelines.models.openai_client import RequestRefusedError, ServerError, complete
+from pipelines.annotate.budget import Budget, Limits, most_of
+from pipelines.models.openai_client import RequestRefusedError, complete
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
-_MILLION = 1e6
 
 
-class AnnotateError(UserError, RuntimeError):
-    """A model's answers are unusable, or a budget is spent. The message contains the progress and the remedy."""
-
-
-class Annotation(Protocol):
+class Annotation(Limits, Protocol):
     """The question about documents, and the limits of its cost; see `AnnotateSection`."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def server(self) -> str: ...
     @property
     def model(self) -> str: ...
     @property
@@ -52,16 +43,6 @@ class Annotation(Protocol):
     def num_concurrent_requests(self) -> int: ...
     @property
     def timeout_s(self) -> float: ...
-    @property
-    def max_requests(self) -> int | None: ...
-    @property
-    def max_tokens(self) -> int | None: ...
-    @property
-    def max_cost(self) -> float | None: ...
-    @property
-    def price_per_million_prompt_tokens(self) -> float: ...
-    @property
-    def price_per_million_answer_tokens(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -72,50 +53,6 @@ class Outcome:
     labels: Mapping[str, Any] | None
     problem: str | None
     requests: tuple[tuple[str, Mapping[str, Any]], ...]
-
-
-@dataclass
-class Budget:
-    """Requests and tokens that were spent, and their limits from an annotation."""
-
-    annotation: Annotation
-    requests: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def cost(self) -> float:
-        """USD at the annotation's prices."""
-        annotation = self.annotation
-        prompts = self.prompt_tokens * annotation.price_per_million_prompt_tokens
-        return (prompts + self.answer_tokens * annotation.price_per_million_answer_tokens) / _MILLION
-
-    def begin_request(self) -> None:
-        """Count a request that is about to be sent. Raises AnnotateError if a limit is reached."""
-        with self._lock:
-            tokens = self.prompt_tokens + self.answer_tokens
-            for name, spent in (("max_requests", self.requests), ("max_tokens", tokens), ("max_cost", self.cost)):
-                limit = getattr(self.annotation, name)
-                if limit is not None and spent >= limit:
-                    raise AnnotateError(
-                        f"annotate.{self.annotation.name}: {spent:,.6g} spent of {name} = {limit:,}. All answers are "
-                        f"kept: raise {name} and run again to go on, or lower fraction."
-                    )
-            self.requests += 1
-
-    def spend(self, record: Mapping[str, Any]) -> None:
-        """Count the tokens of an answer. Raises ServerError if the server does not report them and a limit needs it."""
-        if record["prompt_tokens"] is None:
-            if self.annotation.max_tokens or self.annotation.max_cost:
-                raise ServerError(
-                    f"{self.annotation.server}: it reports no usage, so max_tokens and max_cost cannot be kept. "
-                    "Remove them and set max_requests."
-                )
-            return
-        with self._lock:
-            self.prompt_tokens += record["prompt_tokens"]
-            self.answer_tokens += record["answer_tokens"]
 
 
 class Asker:
@@ -129,7 +66,6 @@ class Asker:
         self._under_way: dict[str, Future[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         for record in journal.values():
-            self.budget.requests += 1
             self.budget.spend(record)
 
     def ask(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
@@ -179,11 +115,11 @@ class Asker:
         return key, own.result()
 
     def _send(self, key: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.budget.begin_request()
-        record = _answer(self._annotation, request)
-        with self._lock:
-            self._journal.add({key: record})
-        self.budget.spend(record)
+        with self.budget.reserved(most_of(request)):
+            record = _answer(self._annotation, request)
+            with self._lock:
+                self._journal.add({key: record})
+            self.budget.spend(record)
         return record
 
 

@@ -23,7 +23,8 @@ from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store.journal import Journal
 from pipelines.annotate.answers import arrow_type
-from pipelines.annotate.asking import AnnotateError, Asker, Outcome
+from pipelines.annotate.asking import Asker, Outcome
+from pipelines.annotate.budget import AnnotateError
 from pipelines.artifacts.documents import Document, DocumentWriter, draw_uniform, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 
@@ -74,8 +75,8 @@ def _annotate(section: AnnotateSection, context: StageContext, inputs: Mapping[s
                 counts.update(rows)
                 context.progress(counts["documents"], total, "documents")
     _require_usable(section, counts)
-    spent = asker.budget
-    tokens = {"prompt_tokens": spent.prompt_tokens, "answer_tokens": spent.answer_tokens, "cost_usd": spent.cost}
+    spent, cost = asker.budget.spent, asker.budget.cost(asker.budget.spent)
+    tokens = {"prompt_tokens": spent.prompt_tokens, "answer_tokens": spent.answer_tokens, "cost_usd": cost}
     metrics = {**counts, "requests_sent": spent.requests, **{name: value for name, value in tokens.items() if value}}
     return {f"data/{name}": value for name, value in metrics.items()}
 

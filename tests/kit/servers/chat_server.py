@@ -18,11 +18,12 @@ Failure = tuple[int, dict[str, str]]
 @dataclass
 class ChatServer:
     """`answer`: text and finish reason for the fields of a request; `fail`: None, or how to fail the n-th request;
-    `seen`: requests answered, by their fields as JSON."""
+    `tokens`: those of prompt and answer; `seen`: requests answered, by their fields as JSON."""
 
     answer: Callable[[dict[str, Any]], tuple[str, str]]
     fail: Callable[[int, dict[str, Any]], Failure | None] = lambda number, fields: None
     usage: bool = True
+    tokens: Callable[[dict[str, Any]], tuple[int, int]] = lambda fields: (10, 5)
     url: str = ""
     seen: Counter[str] = field(default_factory=Counter)
     num_requests: int = 0
@@ -46,7 +47,7 @@ class ChatServer:
                 self._at_once -= 1
         with self._lock:
             self.seen[json.dumps(fields, sort_keys=True)] += 1
-        tokens = {"prompt_tokens": 10, "completion_tokens": 5}
+        tokens = dict(zip(("prompt_tokens", "completion_tokens"), self.tokens(fields), strict=True))
         content = {"choices": [{"finish_reason": finish, "message": {"content": text}}]}
         return 200, {}, {**content, **({"usage": tokens} if self.usage else {})}
 

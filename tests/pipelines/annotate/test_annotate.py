@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,109 +16,19 @@ import pytest
 
 from data_recipes import load_corpus
 from infra.artifact import Artifact
-from infra.runner import build
 from infra.store import Store
-from pipelines.annotate.asking import AnnotateError
+from pipelines.annotate.budget import AnnotateError
 from pipelines.artifacts.documents import Document
 from pipelines.errors import NotInStoreError, OptionError
-from pipelines.graph import Graph, corpus_graph
+from pipelines.graph import corpus_graph
 from pipelines.lineage.documents import describe, find_document
-from pipelines.models import openai_client
 from pipelines.models.openai_client import ServerError
 from pipelines.score.quality.corpora import train_on_corpora
-from tests.kit.servers.chat_server import ChatServer, chat_server
+from tests.kit.servers.chat_server import chat_server
+from tests.pipelines.annotate.conftest import NUM_DOCUMENTS, answer, labels_of, number_in, run
 
-NUM_DOCUMENTS = 60
-RECIPE = """
-name = "notes"
-description = ""
-[source]
-inputs = [{{ kind = "jsonl", paths = ["notes.jsonl"] }}]
-[[annotate]]
-name = "topics"
-server = "{url}"
-model = "toy"
-prompt = "Rate {{text}} of {{url}}"
-num_concurrent_requests = {concurrency}
-{fields}
-[annotate.answer]
-score = {{ type = "integer", minimum = 0, maximum = 9 }}
-topic = {{ type = "string", choices = ["even", "odd"] }}
-questions = {{ type = "strings" }}
-[filter]
-min_words = 1
-min_stop_words = 0
-min_alpha_words_fraction = 0.0
-{limits}
-"""
 NGRAMS = [*(f"top_{n}gram" for n in (2, 3, 4)), *(f"duplicate_{n}gram" for n in range(5, 11))]
 REPEATS = "\n".join(f"max_{ngrams}_fraction = 1.0" for ngrams in NGRAMS)
-DERIVED = """
-name = "questions"
-description = ""
-[source]
-inputs = [{ kind = "annotated", corpus = "notes", annotation = "topics" }]
-[filter]
-min_words = 1
-min_stop_words = 0
-min_alpha_words_fraction = 0.0
-"""
-
-
-def labels_of(number: int) -> dict[str, Any]:
-    return {"score": number % 10, "topic": "odd" if number % 2 else "even", "questions": [f"What is {number}?", " "]}
-
-
-def number_in(fields: dict[str, Any]) -> int:
-    return int(fields["messages"][-1]["content"].split()[2])
-
-
-def answer(fields: dict[str, Any]) -> tuple[str, str]:
-    return json.dumps(labels_of(number_in(fields))), "stop"
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_client.time, "sleep", lambda _: None)
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Callable[..., Graph]:
-    """`notes(server, fields, limits)`: the graph of a corpus of documents "note N about it", annotated by a server."""
-    lines = [{"text": f"note {number} about it"} for number in range(NUM_DOCUMENTS)]
-    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-    def notes(
-        server: ChatServer, fields: str = "", limits: str = "", concurrency: int = 4, derived: bool = False
-    ) -> Graph:
-        page = RECIPE.format(url=server.url, fields=fields, limits=limits, concurrency=concurrency)
-        (tmp_path / "notes.toml").write_text(page)
-        (tmp_path / "questions.toml").write_text(DERIVED)
-        path = tmp_path / ("questions.toml" if derived else "notes.toml")
-        return corpus_graph(load_corpus(path), path)
-
-    return notes
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with chat_server(answer) as running:
-        yield running
-
-
-def run(graph: Graph, folder: Path, *, dedup: bool = False) -> dict[str, Artifact]:
-    """Every stage up to the filter, or to the end, by id, in this process."""
-    store, made = Store(folder).open(), {}
-
-    def make(stage: Any) -> Artifact:
-        if stage.id not in made:
-            made[stage.id] = build(stage, store, [].append, None, *map(make, stage.inputs.values()))
-        return made[stage.id]
-
-    for stage in graph.stages.values():
-        if dedup or stage.name != "dedup":
-            make(stage)
-    return made
 
 
 def rows(artifact: Artifact, kind: str = "annotations") -> list[dict[str, Any]]:
@@ -176,27 +85,6 @@ def test_a_server_that_dies_costs_no_answer_twice(notes, server, tmp_path):
         assert set(dying.seen.values()) == {1} and len(dying.seen) == NUM_DOCUMENTS
     assert made.manifest.metrics["data/requests_sent"] == NUM_DOCUMENTS
     assert content(made) == content(run(notes(server), tmp_path / "sound")["annotate[notes.topics]"])
-
-
-@pytest.mark.parametrize("limit", ["max_requests = 20", "max_tokens = 300", "max_cost = 0.3"])
-def test_a_budget_that_is_spent_keeps_the_answers_and_can_be_raised(notes, server, tmp_path, limit):
-    # A prompt of 10 and an answer of 5 tokens cost 0.015 dollars.
-    prices = "price_per_million_prompt_tokens = 1000.0\nprice_per_million_answer_tokens = 1000.0"
-    name = limit.split()[0]
-    with pytest.raises(AnnotateError, match=rf"annotate\.topics: .* spent of {name} = .* raise {name} and run again"):
-        run(notes(server, f"{prices}\n{limit}", concurrency=2), tmp_path / "store")
-    assert 20 <= len(server.seen) <= 21, "those under way are finished"
-    made = run(notes(server, prices), tmp_path / "store")["annotate[notes.topics]"]
-    assert set(server.seen.values()) == {1} and len(server.seen) == NUM_DOCUMENTS
-    assert made.manifest.metrics["data/cost_usd"] == pytest.approx(NUM_DOCUMENTS * 0.015)
-
-
-def test_a_budget_of_tokens_needs_a_server_that_counts_them(notes, tmp_path):
-    with chat_server(answer, usage=False) as silent:
-        with pytest.raises(ServerError, match=r"reports no usage.*set max_requests"):
-            run(notes(silent, "max_tokens = 100"), tmp_path / "store")
-        metrics = run(notes(silent), tmp_path / "store")["annotate[notes.topics]"].manifest.metrics
-        assert "data/prompt_tokens" not in metrics and metrics["data/labelled"] == NUM_DOCUMENTS
 
 
 def test_a_larger_fraction_asks_only_about_the_new_documents(notes, server, tmp_path):
