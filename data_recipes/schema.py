@@ -62,8 +62,9 @@ class SemanticSection(Section):
     """Duplicates in meaning: documents whose embeddings are near, as paraphrases are."""
 
     model: Annotated[Text, Location()]
-    """Folder with a static embedding model, relative to the recipe: `model.safetensors` and `tokenizer.json` as
-    model2vec writes them, or as a StaticEmbedding of sentence-transformers. Nothing else in it is read."""
+    """Folder with an embedding model, relative to the recipe. Static: `model.safetensors` and `tokenizer.json` as
+    model2vec writes them, or as a StaticEmbedding of sentence-transformers. Or a sentence transformer, which needs the
+    package transformers and takes hundreds of times as long. Nothing else in it is read."""
     cosine_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """Cosine similarity of the embeddings of two documents at which the lower-ranked one is a duplicate. Similarities
     of unlike documents depend on the model."""

@@ -41,3 +41,12 @@ def semantic_options(section: DedupSection, fingerprints: Fingerprints, folder: 
     if section.semantic is None:
         return None
     return SemanticOptions(folder / section.semantic.model, section.semantic.cosine_threshold, fingerprints["semantic"])
+
+
+def packages(section: DedupSection, folder: Path) -> tuple[str, ...]:
+    """Distributions that the stage needs, of those that not every installation has."""
+    if section.semantic is None:
+        return ()
+    from pipelines.dedup.semantic.model import packages_of
+
+    return packages_of(folder / section.semantic.model)

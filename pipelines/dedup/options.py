@@ -47,11 +47,11 @@ class DedupOptions:
 
 @dataclass(frozen=True)
 class SemanticOptions:
-    """Rules of deduplication by meaning: the cosine similarity of static embeddings, the means of a row per token.
+    """Rules of deduplication by meaning: the cosine similarity of embeddings.
 
     Args:
-        model: Folder with `model.safetensors` and `tokenizer.json`, as model2vec writes it, or as a StaticEmbedding of
-            sentence-transformers.
+        model: Folder with a static model, `model.safetensors` and `tokenizer.json` as model2vec writes them or as a
+            StaticEmbedding of sentence-transformers; or with a sentence transformer.
         cosine_threshold: Cosine similarity from which the lower-ranked document is a duplicate.
         digest: Digest of the model's files, which each worker checks. Filled in from the folder.
     """

@@ -17,7 +17,7 @@ from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms
 from pipelines.dedup.clustering import Clustering, cluster_shards
-from pipelines.dedup.from_recipe import Fingerprints, params, semantic_options
+from pipelines.dedup.from_recipe import Fingerprints, packages, params, semantic_options
 from pipelines.dedup.guards import find_alarms
 from pipelines.dedup.options import DedupOptions
 from pipelines.dedup.tasks import Counts, EarlierShard, NewShard, Task
@@ -60,7 +60,8 @@ def stage(
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
         _require_same_model(fixed, earlier, inputs.against[earlier].dedup)
-    return Stage("dedup", name, 4, fixed, inputs.named(), partial(_dedup, name, section, fingerprints, folder))
+    work = partial(_dedup, name, section, fingerprints, folder)
+    return Stage("dedup", name, 4, fixed, inputs.named(), work, packages=packages(section, folder))
 
 
 def _require_same_model(fixed: Mapping[str, Any], earlier: str, deduped: Stage) -> None:

@@ -1,112 +1,52 @@
-"""Static embeddings: a text is the mean of one row per token (model2vec; StaticEmbedding of sentence-transformers)."""
+"""The embedding model in a folder: a static one, or a sentence transformer."""
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from infra.store import file_digest
-from pipelines.artifacts.tokenization.tokenizer import read_tokenizer, text_batches, vocab_size
-from pipelines.dedup.semantic.vectors import MAX_WIDTH, directions
-
-WEIGHTS_FILE, TOKENIZER_FILE = "model.safetensors", "tokenizer.json"
-MATRICES = ("embeddings", "embedding.weight")
-"""Names of the matrix [rows, D]: model2vec's and that of sentence-transformers."""
-_FRACTION_BITS = 24
+from pipelines.dedup.semantic.encoder import is_encoder, load_encoder, read_encoder
+from pipelines.dedup.semantic.static_model import load_static_model, static_files
 
 
-@dataclass(frozen=True)
-class StaticModel:
-    """`table`: int32 [V, D], the row of each token, the largest number 2^24; `unknown`: id of the token that stands for
-    no text, if any."""
+class EmbeddingModel(Protocol):
+    """Gives texts directions, as in `vectors`."""
 
-    tokenizer: Tokenizer
-    table: np.ndarray
-    unknown: int | None
-
+    @property
+    def width(self) -> int: ...
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """int16 [texts, D]: directions, as in `vectors`; zeros for a text without a known token."""
-        from pipelines.dedup.semantic.kernels import sums_of_rows
-
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        sums = [np.zeros((0, self.table.shape[1]), np.int64)]
-        for batch in text_batches(texts):
-            encodings = self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids = [np.array(encoding.ids, np.int64) for encoding in encodings]
-            ids = [each[each != self.unknown] for each in ids]
-            sums.append(sums_of_rows(np.concatenate(ids), np.array([len(each) for each in ids]), self.table))
-        return directions(np.concatenate(sums))
+        """int16 [texts, D]; zeros for a text without a direction."""
 
 
 def fingerprint_model(folder: Path) -> str:
     """Digest of the files of the model in `folder`. Raises ValueError if it cannot be used."""
-    load_model(folder)
+    if not is_encoder(folder):
+        load_static_model(folder)
     return _digest(folder)
 
 
-def _digest(folder: Path) -> str:
-    digests = [file_digest(folder / name) for name in (WEIGHTS_FILE, TOKENIZER_FILE)]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+def packages_of(folder: Path) -> tuple[str, ...]:
+    """Distributions that the model in `folder` needs, of those that not every installation has."""
+    return ("transformers",) if is_encoder(folder) else ()
 
 
 @lru_cache(maxsize=1)
-def pinned_model(folder: Path, digest: str) -> StaticModel:
+def pinned_model(folder: Path, digest: str) -> EmbeddingModel:
     """The model in `folder`, cached for the next shard. Raises RuntimeError if its digest is another one."""
     if _digest(folder) != digest:
         raise RuntimeError(f"{folder}: changed since the run was planned. Start the run again.")
     return load_model(folder)
 
 
-def load_model(folder: Path) -> StaticModel:
+def load_model(folder: Path) -> EmbeddingModel:
     """The model in `folder`. Raises ValueError if a file is missing or holds something else."""
-    for name in (WEIGHTS_FILE, TOKENIZER_FILE):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder} has no {name}. Name the folder of a static embedding model.")
-    tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-    table = _read_table(folder / WEIGHTS_FILE)
-    if vocab_size(tokenizer) > len(table):
-        raise ValueError(
-            f"{folder / TOKENIZER_FILE} has {vocab_size(tokenizer)} ids, {WEIGHTS_FILE} {len(table)} rows. "
-            "Bring the two files of one model."
-        )
-    return StaticModel(tokenizer, table, _unknown_id(tokenizer))
+    return load_encoder(folder) if is_encoder(folder) else load_static_model(folder)
 
 
-def _read_table(file: Path) -> np.ndarray:
-    """int32 [V, D]: a row for each token."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            names = set(tensors.keys())
-            matrix = next((name for name in MATRICES if name in names), None)
-            if matrix is None:
-                raise ValueError(f"no tensor {' or '.join(MATRICES)}, but {', '.join(sorted(names)[:5])}")
-            rows = tensors.get_tensor(matrix).astype(np.float64)
-            if rows.ndim != 2 or not 0 < rows.shape[1] <= MAX_WIDTH:
-                raise ValueError(f"{matrix} has the shape {list(rows.shape)} instead of [rows, 1 to {MAX_WIDTH}]")
-            if "mapping" in names:
-                rows = rows[tensors.get_tensor("mapping")]
-            if "weights" in names:
-                rows = rows * tensors.get_tensor("weights").astype(np.float64)[:, None]
-    except (SafetensorError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{file}: no static embeddings ({error}). Name another model.") from None
-    largest = np.abs(rows).max(initial=0.0)
-    if not 0 < largest < np.inf:
-        raise ValueError(f"{file}: the embeddings are zero or not finite. Name another model.")
-    table: np.ndarray = np.rint(rows * (2.0**_FRACTION_BITS / largest)).astype(np.int32)
-    return table
-
-
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    if hasattr(tokenizer.model, "unk_token"):
-        return tokenizer.token_to_id(tokenizer.model.unk_token) if tokenizer.model.unk_token else None
-    # The class for Unigram shows this in its JSON alone.
-    unknown: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")
-    return unknown
+def _digest(folder: Path) -> str:
+    files = read_encoder(folder).files if is_encoder(folder) else static_files(folder)
+    return hashlib.sha256("\n".join(map(file_digest, files)).encode()).hexdigest()

@@ -40,7 +40,7 @@ class EmbedShard:
     def run(self, folder: Path) -> Mapping[str, int]:
         records, _ = index.load(self.before)
         model = pinned_model(self.options.model, self.options.digest)
-        vectors = [np.empty((0, model.table.shape[1]), np.int16)]
+        vectors = [np.empty((0, model.width), np.int16)]
         for texts in texts_in_rows(self.documents, records["row"], "text"):
             vectors.append(model.embed(texts.to_pylist()))
         embedded = np.concatenate(vectors)
