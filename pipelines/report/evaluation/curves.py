@@ -46,7 +46,8 @@ def _draw(scores: Mapping[str, Scores], positions: Sequence[float], axis: str) -
     for axes in panels[len(measures) :]:
         axes.set_visible(False)
     if axis:
-        figure.supxlabel(axis, fontsize=9)
+        # Below the panels: a first row that is not full leaves the right side empty.
+        figure.supxlabel(axis, x=min(len(measures), COLUMNS) / COLUMNS / 2, fontsize=9)
     return figure
 
 

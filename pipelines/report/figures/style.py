@@ -72,6 +72,8 @@ def figure_style() -> Iterator[None]:
 
 def write_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI, facecolor="white", metadata={"Software": None})
+    # Finding the layout takes as long as drawing: the SVG of the same figure keeps it.
+    figure.set_layout_engine("none")
 
 
 def inline_svg(figure: Figure, label: str) -> str:
