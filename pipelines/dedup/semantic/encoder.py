@@ -4,14 +4,14 @@ A folder as sentence-transformers writes it, or transformers. What decides its e
 plain Python: a plan needs neither torch nor the model.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pipelines.artifacts.tokenization.tokenizer import read_tokenizer, vocab_size
 from pipelines.dedup.semantic.static_model import MATRICES, TOKENIZER_FILE, WEIGHTS_FILE
@@ -24,7 +24,11 @@ MODULES = ("Transformer", "Pooling", "Normalize")
 POOLINGS: dict[str, Literal["mean", "cls"]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 """Architectures whose positions begin behind that of the padding."""
+FEWEST_TOKENS = 8
+"""Of a pass: an encoder that reads no more has a damaged config."""
 _FRACTION_BITS = 30
+_MEND = "Name another model."
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,11 @@ def _nothing(width: int) -> np.ndarray:
 
 
 def is_encoder(folder: Path) -> bool:
-    """Whether `folder` holds an encoder rather than a static model."""
+    """Whether `folder` holds an encoder rather than a static model. Raises ValueError if its list of modules cannot be
+    read."""
     if (folder / MODULES_FILE).is_file():
-        return "Transformer" in _types(folder)
-    is_model = (folder / CONFIG_FILE).is_file() and _object(folder / CONFIG_FILE).get("model_type") != "model2vec"
+        return any(module.kind == "Transformer" for module in _modules(folder))
+    is_model = (folder / CONFIG_FILE).is_file() and _read(folder / CONFIG_FILE, _Config).model_type != "model2vec"
     return is_model and not _has_table(folder)
 
 
@@ -89,80 +94,111 @@ def load_encoder(folder: Path) -> EncoderModel:
 def read_encoder(folder: Path) -> Encoder:
     """What the files in `folder` say. Raises ValueError if one is missing, or the model is of a kind that cannot be
     used."""
-    paths = _paths(folder)
-    inner = folder / paths.get("Transformer", "")
-    for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE):
-        if not (inner / name).is_file():
-            raise ValueError(f"{inner} has no {name}. Name the folder of an embedding model.")
-    config = _object(inner / CONFIG_FILE)
-    if "auto_map" in config:
-        raise ValueError(f"{inner / CONFIG_FILE}: auto_map names code of the model's own, which never runs. {_MEND}")
-    if config.get("is_encoder_decoder"):
-        raise ValueError(f"{inner / CONFIG_FILE}: the model has a decoder. {_MEND}")
-    width, num_rows = config.get("hidden_size", config.get("dim")), config.get("vocab_size")
-    if not isinstance(width, int) or not 0 < width <= MAX_WIDTH:
-        raise ValueError(f"{inner / CONFIG_FILE}: hidden_size = {width}: must be 1 to {MAX_WIDTH}. {_MEND}")
-    size = vocab_size(read_tokenizer(inner / TOKENIZER_FILE))
-    if isinstance(num_rows, int) and size > num_rows:
-        raise ValueError(
-            f"{inner / TOKENIZER_FILE} has {size} ids, {CONFIG_FILE} {num_rows}. Bring files of one model."
-        )
-    pooling = folder / paths["Pooling"] / CONFIG_FILE if "Pooling" in paths else None
-    optional = [inner / LENGTH_FILE, folder / PROMPTS_FILE, folder / MODULES_FILE, *([pooling] if pooling else [])]
+    paths = {module.kind: folder / module.path for module in _modules(folder)}
+    inner = paths.get("Transformer", folder)
+    required = [inner / name for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)]
+    if "Pooling" in paths:
+        required.append(paths["Pooling"] / CONFIG_FILE)
+    for file in required:
+        if not file.is_file():
+            raise ValueError(f"{file.parent} has no {file.name}. Name the folder of an embedding model.")
+    config = _read(inner / CONFIG_FILE, _Config)
+    _require_usable(inner, config)
+    optional = (inner / LENGTH_FILE, folder / PROMPTS_FILE, folder / MODULES_FILE)
     return Encoder(
         inner,
         _max_tokens(inner, config),
-        _pooling(pooling) if pooling else "mean",
+        _pooling(required[3]) if "Pooling" in paths else "mean",
         _prompt(folder),
-        tuple(
-            file
-            for file in (inner / CONFIG_FILE, inner / WEIGHTS_FILE, inner / TOKENIZER_FILE, *optional)
-            if file.is_file()
-        ),
+        (*required, *(file for file in optional if file.is_file())),
     )
 
 
-_MEND = "Name another model."
+class _Config(BaseModel):
+    """Of `transformers`; some architectures call the width `dim`."""
+
+    model_type: str = ""
+    hidden_size: int | None = None
+    dim: int | None = None
+    vocab_size: int | None = None
+    max_position_embeddings: int | None = None
+    pad_token_id: int | None = None
+    is_encoder_decoder: bool = False
+    auto_map: Any = None
 
 
-def _types(folder: Path) -> list[str]:
-    return [str(each.get("type", "")).rpartition(".")[2] for each in _json(folder / MODULES_FILE, list)]
+class _Module(BaseModel):
+    """A part of a model of sentence-transformers, in a folder below the model's."""
+
+    type: str
+    path: Annotated[str, Field(pattern=r"^[\w-]*$")] = ""
+
+    @property
+    def kind(self) -> str:
+        return self.type.rpartition(".")[2]
 
 
-def _paths(folder: Path) -> dict[str, str]:
-    """The folder of each module by its type; nothing without a list of modules."""
-    if not (folder / MODULES_FILE).is_file():
-        return {}
-    for kind in _types(folder):
-        if kind not in MODULES:
-            raise ValueError(f"{folder / MODULES_FILE}: {kind} is not supported; {', '.join(MODULES)} are. {_MEND}")
-    return dict(zip(_types(folder), (each.get("path", "") for each in _json(folder / MODULES_FILE, list)), strict=True))
+class _Length(BaseModel):
+    max_seq_length: int | None = None
 
 
-def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
-    stated = _object(folder / LENGTH_FILE).get("max_seq_length") if (folder / LENGTH_FILE).is_file() else None
-    if stated is None and isinstance(config.get("max_position_embeddings"), int):
-        offset = config.get("pad_token_id", 1) + 1 if config.get("model_type") in OFFSET_POSITIONS else 0
-        stated = config["max_position_embeddings"] - offset
-    if not isinstance(stated, int) or stated < 8:
-        raise ValueError(f"{folder}: neither {LENGTH_FILE} nor {CONFIG_FILE} states how many tokens it reads. {_MEND}")
-    return stated
+class _Prompts(BaseModel):
+    prompts: dict[str, str] = {}
+    default_prompt_name: str | None = None
+
+
+def _modules(folder: Path) -> list[_Module]:
+    """Nothing without a list of modules."""
+    file = folder / MODULES_FILE
+    modules = _read(file, list[_Module]) if file.is_file() else []
+    for module in modules:
+        if "Transformer" in (each.kind for each in modules) and module.kind not in MODULES:
+            raise ValueError(f"{file}: {module.kind} is not supported; {', '.join(MODULES)} are. {_MEND}")
+    return modules
+
+
+def _require_usable(folder: Path, config: _Config) -> None:
+    file, width = folder / CONFIG_FILE, config.hidden_size or config.dim
+    if config.auto_map:
+        raise ValueError(f"{file}: auto_map names code of the model's own, which never runs. {_MEND}")
+    if config.is_encoder_decoder:
+        raise ValueError(f"{file}: the model has a decoder. {_MEND}")
+    if width is None or not 0 < width <= MAX_WIDTH:
+        raise ValueError(f"{file}: hidden_size = {width}: must be 1 to {MAX_WIDTH}. {_MEND}")
+    size = vocab_size(read_tokenizer(folder / TOKENIZER_FILE))
+    if config.vocab_size is not None and size > config.vocab_size:
+        raise ValueError(
+            f"{folder / TOKENIZER_FILE} has {size} ids, {CONFIG_FILE} {config.vocab_size}. Bring files of one model."
+        )
+
+
+def _max_tokens(folder: Path, config: _Config) -> int:
+    limits = [_read(folder / LENGTH_FILE, _Length).max_seq_length] if (folder / LENGTH_FILE).is_file() else []
+    if config.max_position_embeddings is not None:
+        offset = 0
+        if config.model_type in OFFSET_POSITIONS:
+            offset = (1 if config.pad_token_id is None else config.pad_token_id) + 1
+        limits.append(config.max_position_embeddings - offset)
+    tokens = min((limit for limit in limits if limit is not None), default=0)
+    if tokens < FEWEST_TOKENS:
+        raise ValueError(
+            f"{folder}: {LENGTH_FILE} and {CONFIG_FILE} let it read {tokens} tokens, less than {FEWEST_TOKENS}. {_MEND}"
+        )
+    return tokens
 
 
 def _pooling(file: Path) -> Literal["mean", "cls"]:
-    if not file.is_file():
-        raise ValueError(f"{file} is missing. Bring all files of the model.")
-    modes = sorted(name for name, value in _object(file).items() if name.startswith("pooling_mode") and value is True)
+    stated = _read(file, dict[str, Any])
+    modes = sorted(name for name, value in stated.items() if name.startswith("pooling_mode") and value is True)
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ValueError(f"{file}: {', '.join(modes) or 'no pooling'}: {' or '.join(POOLINGS)} is supported. {_MEND}")
     return POOLINGS[modes[0]]
 
 
 def _prompt(folder: Path) -> str:
-    if not (folder / PROMPTS_FILE).is_file():
-        return ""
-    fields = _object(folder / PROMPTS_FILE)
-    return str((fields.get("prompts") or {}).get(fields.get("default_prompt_name"), ""))
+    """The text that the model wants before every other."""
+    stated = _read(folder / PROMPTS_FILE, _Prompts) if (folder / PROMPTS_FILE).is_file() else _Prompts()
+    return stated.prompts.get(stated.default_prompt_name or "", "")
 
 
 def _has_table(folder: Path) -> bool:
@@ -175,16 +211,12 @@ def _has_table(folder: Path) -> bool:
         return False
 
 
-def _object(file: Path) -> dict[str, Any]:
-    result: dict[str, Any] = _json(file, dict)
-    return result
-
-
-def _json(file: Path, kind: type) -> Any:
+def _read(file: Path, kind: type[Kind]) -> Kind:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: no JSON ({error}). Bring the file of the model.") from None
-    if not isinstance(content, kind):
-        raise ValueError(f"{file}: holds no {kind.__name__}. Bring the file of the model.")
-    return content
+        return TypeAdapter(kind).validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"{file}: {field + ': ' if field else ''}{first['msg']}. Bring the file of the model."
+        ) from None

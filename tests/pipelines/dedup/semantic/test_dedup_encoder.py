@@ -18,6 +18,7 @@ from infra.plan import missing_packages, plan
 from infra.store import Store
 from pipelines import dedup
 from pipelines.artifacts.documents import Document
+from pipelines.dedup.semantic.encoder import read_encoder
 from pipelines.dedup.semantic.model import fingerprint_model, load_model
 from pipelines.dedup.semantic.vectors import SCALE
 from tests.kit.stages import idle_stage
@@ -153,6 +154,14 @@ def test_plain_folders_of_transformers_are_read_too(folder: Path) -> None:
     assert (load_model(folder).embed([some(5, 8)]) == expected).all()
 
 
+def test_no_pass_is_longer_than_the_positions_of_the_model(folder: Path) -> None:
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 512})
+    assert load_model(folder).embed([some(6, 200)]).any()
+    (folder / "sentence_bert_config.json").unlink()
+    changed(model_type="roberta", pad_token_id=None)(folder)
+    assert read_encoder(folder).max_tokens == 62
+
+
 def test_every_file_that_counts_changes_the_digest(folder: Path) -> None:
     digests = {fingerprint_model(folder)}
     for name, content in {
@@ -196,16 +205,29 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: write(folder / "1_Pooling" / "config.json", POOLING | {"pooling_mode_cls_token": True}),
         "pooling_mode_cls_token, pooling_mode_mean_tokens: ",
     ),
-    "no pooling": (lambda folder: (folder / "1_Pooling" / "config.json").unlink(), "is missing"),
+    "no pooling": (lambda folder: (folder / "1_Pooling" / "config.json").unlink(), "1_Pooling has no config.json"),
     "no length": (
         lambda folder: [
             (folder / "sentence_bert_config.json").unlink(),
             changed(max_position_embeddings=None)(folder),
         ],
-        "how many tokens it reads",
+        "let it read 0 tokens",
     ),
-    "another JSON": (lambda folder: (folder / "config.json").write_text("{"), "no JSON"),
-    "a list": (lambda folder: write(folder / "config.json", []), "holds no dict"),
+    "another JSON": (lambda folder: (folder / "config.json").write_text("{"), "Invalid JSON"),
+    "a list": (lambda folder: write(folder / "config.json", []), "config.json: Input should be an object"),
+    "a width in words": (changed(hidden_size="wide"), "hidden_size: Input should be a valid integer"),
+    "modules that are names": (
+        lambda folder: write(folder / "modules.json", ["Transformer"]),
+        "modules.json: 0: Input",
+    ),
+    "a module outside the folder": (
+        lambda folder: write(folder / "modules.json", [MODULES[0] | {"path": "../other"}]),
+        "modules.json: 0.path: String should match",
+    ),
+    "prompts that are numbers": (
+        lambda folder: write(folder / "config_sentence_transformers.json", {"prompts": {"query": 1}}),
+        "prompts.query: Input should be a valid string",
+    ),
 }
 
 
