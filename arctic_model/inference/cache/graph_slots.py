@@ -91,15 +91,15 @@ class _FixedPass:
         self._caches: list[LayerCache] = [RaggedCache(each.keys, each.values, num_keys - 1, **where) for each in layers]
         self._read, self._capture = read, capture
         self._pass: Pass = self._compute
-        self._is_compiled = self._is_captured = False
+        self._num_passes = 0
 
     def logits(self, ids: Int[Tensor, "B 1"], lengths: list[int]) -> Float[Tensor, "B V"]:
         """See `GraphRows.logits`."""
         self._ids[: len(ids)] = ids
         self._ends.copy_(torch.tensor([*lengths, *self._lengths[len(lengths) :]]))
-        if self._is_compiled and not self._is_captured:
-            self._pass, self._is_captured = self._capture(self._compute), True
-        self._is_compiled = True
+        if self._num_passes == 1:
+            self._pass = self._capture(self._compute)
+        self._num_passes += 1
         return self._pass()[: len(ids)]
 
     def _compute(self) -> Tensor:
