@@ -24,6 +24,7 @@ from infra.progress.outcome import Emit, Outcome, cause
 from infra.progress.posting import Posting, raise_error, require_early
 from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
+from infra.resources.room import free_leftovers
 from infra.stage import Stage
 from infra.store import Store, Turn, disk_full, write_durably
 from infra.store.integrity import known_manifests
@@ -137,6 +138,8 @@ def _attempt(
     )
     started = time.monotonic()
     try:
+        if context.parallel:
+            free_leftovers(stage.id)
         require(stage.packages, stage.id)
         with known_manifests(upstream):
             metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))

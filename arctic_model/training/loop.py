@@ -1,4 +1,4 @@
-"""The training loop: the same under Ray Train, under `torchrun`, and in one process.
+"""The training loop: the same in an actor of Ray, under `torchrun`, and in one process.
 
 Every worker calls `train` in step. A step depends on the plan and on its number alone: batches follow by arithmetic,
 losses are divided by counts over all workers, and random numbers, which dropout alone draws, follow from the step.

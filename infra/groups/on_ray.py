@@ -9,11 +9,12 @@ from infra.context import StageContext
 from infra.groups.group import LAST_WORDS_S, POLL_S, Make, Member, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
-from infra.resources.room import await_group
+from infra.resources.room import await_group, reserve
 
 
 class RayGroup:
-    """Waits for room for `demand` as a whole, reports that meanwhile, and starts its actors there.
+    """Waits for room for `demand` as a whole, reports that meanwhile, and starts its actors there. Ranks on one machine
+    are neighbours, in the order of its GPUs.
 
     Raises CapacityError if the wait is in vain, StoppedWaitingError if `is_stopped` is set meanwhile.
     """
@@ -22,27 +23,29 @@ class RayGroup:
         self, make: Make[Any, Any], rendezvous: Path, demand: Demand, context: StageContext, is_stopped: threading.Event
     ) -> None:
         import ray
-        from ray.util import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         capacity = context.capacity or Capacity.look()
-        capacity.require(f"a model copy of {context.stage_id}", demand)
-        self._room = placement_group([demand.bundle] * demand.count)
+        capacity.require(f"a group of {context.stage_id}", demand)
+        self._room = reserve(context.stage_id, demand)
         self._actors: list[Any] = []
         try:
             wait = Wait(context.stage_id, demand, capacity, context.emit)
             if not await_group(self._room, wait, is_stopped):
                 raise StoppedWaitingError
             for number in range(demand.count):
-                actor = ray.remote(_Actor).options(
+                actor = ray.remote(GroupMember).options(
                     num_cpus=demand.num_cpus,
                     num_gpus=demand.num_gpus,
                     max_restarts=0,
                     scheduling_strategy=PlacementGroupSchedulingStrategy(self._room, number),
                 )
                 self._actors.append(actor.remote())
-            machines = self._all([actor.machine.remote() for actor in self._actors], is_stopped)
-            member = Member(0, demand.count, rendezvous, one_machine=len(set(machines)) == 1)
+            places = self._all([actor.place.remote() for actor in self._actors], is_stopped)
+            order = sorted(range(demand.count), key=places.__getitem__)
+            self._actors = [self._actors[number] for number in order]
+            one_machine = len({machine for machine, _ in places}) == 1
+            member = Member(0, demand.count, rendezvous, one_machine)
             starting = [actor.start.remote(make, replace(member, rank=rank)) for rank, actor in enumerate(self._actors)]
             self._all(starting, is_stopped)
         except BaseException:
@@ -97,13 +100,14 @@ class RayGroup:
         remove_placement_group(self._room)
 
 
-class _Actor:
+class GroupMember:
     """Makes its worker in a call and not in the constructor, so that a fault keeps its own words."""
 
-    def machine(self) -> str:
+    def place(self) -> tuple[str, list[Any]]:
+        """The machine, and the numbers of the GPUs there."""
         import ray
 
-        return str(ray.get_runtime_context().get_node_id())
+        return ray.get_runtime_context().get_node_id(), ray.get_gpu_ids()
 
     def start(self, make: Make[Any, Any], member: Member) -> None:
         self._member, self._worker = member, make(member)

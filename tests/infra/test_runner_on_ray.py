@@ -1,6 +1,7 @@
 """The same graphs on a real Ray: side by side, over worker deaths, with the same bytes for any number of workers."""
 
 import os
+import signal
 import threading
 import time
 
@@ -10,8 +11,9 @@ from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
 from infra.plan import plan
-from infra.resources import Resources
+from infra.resources import Demand, Resources
 from infra.resources.capacity import Capacity
+from infra.resources.room import reserve
 from infra.runner import run, run_inline
 from infra.stage import Early, Stage
 from infra.store import Store
@@ -86,6 +88,24 @@ def test_a_worker_that_dies_is_replaced_and_finished_shards_stay(go, tmp_path):
     done = [event["done"] for event in events if event["event"] == "progress"]
     assert done == sorted(done)
     assert done[-1] == 5
+
+
+def test_room_that_a_killed_stage_reserved_is_free_for_its_next_attempt(go, tmp_path):
+    killed = tmp_path / "killed"
+
+    def reserve_all(context, inputs):
+        from ray.util import remove_placement_group
+
+        room = reserve(context.stage_id, Demand(2, 1.0))
+        has_room = room.wait(30)
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        remove_placement_group(room)
+        return {"has_room": float(has_room)}
+
+    outcome, _ = go([Stage("train", "1", 1, {}, {}, reserve_all)])
+    assert outcome.artifacts["train[1]"].manifest.metrics == {"has_room": 1.0}
 
 
 def test_an_error_in_a_shard_keeps_its_own_words(go):

@@ -12,6 +12,7 @@ from typing import Any
 from infra.context import StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Pool, parts_of
+from infra.resources.room import reserve
 from pipelines.train.job import TrainJob, WorkerGroup
 
 WORKER_DEATHS = 20
@@ -43,7 +44,7 @@ def train_elastically(
         before = count
         job.regroup.unlink(missing_ok=True)
         try:
-            with _Growth(job, count):
+            with _Growth(context.stage_id, job, count):
                 train(count)
             return
         except Exception:
@@ -96,16 +97,15 @@ class _Growth:
     """While it is open, asks the cluster for the room that the next larger group needs in addition to this one, and
     once it has it asks this group to stop."""
 
-    def __init__(self, job: TrainJob, count: int) -> None:
+    def __init__(self, owner: str, job: TrainJob, count: int) -> None:
         larger = next_larger(job.group.counts, count)
+        self._owner = owner
         self._job, self._num_more = job, larger - count if larger else 0
         self._is_over = threading.Event()
 
     def __enter__(self) -> None:
         if self._num_more:
-            from ray.util import placement_group
-
-            self._room = placement_group([self._job.group.demand(1).bundle] * self._num_more)
+            self._room = reserve(self._owner, self._job.group.demand(self._num_more))
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
 

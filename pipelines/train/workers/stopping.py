@@ -46,7 +46,7 @@ class StopRequest:
         return bool(self._context.stop_reason()) or self._regroup.exists()
 
     def __enter__(self) -> "StopRequest":
-        # Only the main thread may take signals; Ray Train works in another, and drains its nodes.
+        # Only the main thread may take signals.
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._terminated)
         return self

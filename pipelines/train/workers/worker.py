@@ -1,4 +1,4 @@
-"""The work of one worker: the same under Ray Train and in a local process."""
+"""The work of one worker: the same in an actor and in a local process."""
 
 import os
 import re
@@ -14,6 +14,7 @@ import torch.distributed as dist
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Retention
 from arctic_model.checkpoint.workers import PeerError, StalledError
+from arctic_model.kernels.precision import cpu_multiplies_bfloat16
 from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.first_weights import InitialWeights
@@ -24,6 +25,7 @@ from arctic_model.training.plan import TrainingPlan
 from arctic_model.training.process import join_group
 from infra.budget import StoppedError
 from infra.context import StageContext
+from infra.groups.group import Member
 from infra.store.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import OF_PAIRS, ROUTER_COLUMNS
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
@@ -75,6 +77,8 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
     with Heartbeat(job.folder / "heartbeats", rank, world, None if rank else clock.write) as heartbeat:
         try:
             require_gpus(job)
+            if rank == 0 and (notice := slow_products(job)):
+                context.warn(notice)
             with (
                 Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
                 closing(ContextObserver(job, context, clock)) as observer,
@@ -97,6 +101,17 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             if reported is error:
                 raise
             raise reported from error
+
+
+def slow_products(job: TrainJob) -> str | None:
+    """A warning if this machine multiplies in the dtype of the job much slower than it could, with its remedy."""
+    is_narrow = any(segment.optimization.dtype == "bfloat16" for segment in job.segments)
+    if job.group.gpus_per_worker or not is_narrow or cpu_multiplies_bfloat16():
+        return None
+    return (
+        'train.dtype = "bfloat16", for which this processor has no instructions: a step takes many times as long as in '
+        'float32. Set train.dtype = "float32", or train on a GPU.'
+    )
 
 
 def _train_segments(
@@ -266,21 +281,19 @@ def imbalance_warning(step: int, imbalance: Imbalance, job: TrainJob) -> str:
     )
 
 
-def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:
+def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: Path) -> None:
     """Entry of a local process; `rendezvous` is a file that does not exist yet."""
-    work_in_group(job, context, rank, job.group.num_workers, rendezvous, one_machine=True)
+    work_in_group(job, context, Member(rank, job.group.num_workers, rendezvous))
 
 
-def work_in_group(
-    job: TrainJob, context: StageContext, rank: int, world: int, rendezvous: str, *, one_machine: bool
-) -> None:
-    """Join the workers that meet at the file `rendezvous`, and work."""
+def work_in_group(job: TrainJob, context: StageContext, member: Member) -> None:
+    """Join the other members, and work."""
     started = time.monotonic()
     set_environment(job.group)
-    # Ray shows each worker its own GPU alone, as number 0.
+    # Each worker sees its own GPU alone, as number 0.
     os.environ["LOCAL_RANK"] = "0"
-    limit = job.group.collective_timeout_s
-    join_group(job.group.backend, rendezvous, rank, world, limit, one_machine=one_machine)
+    limit, place = job.group.collective_timeout_s, str(member.rendezvous)
+    join_group(job.group.backend, place, member.rank, member.size, limit, one_machine=member.one_machine)
     try:
         work(job, context, started)
     finally:

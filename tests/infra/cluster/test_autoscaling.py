@@ -13,6 +13,7 @@ DRIVER = """
 import json, sys, time
 import ray
 from infra.groups.actors import map_on_actors
+from infra.groups.mapping import map_on_groups
 from infra.cluster.connection import connect
 from infra.context import StageContext
 from infra.events import EventLog
@@ -45,10 +46,8 @@ def actors(context, inputs):
 
 
 def group(context, inputs):
-    from pipelines.train.workers.launch import await_machines
-
-    await_machines(context, Demand(4, 1.0, 2.0))
-    return {"gpus": ray.cluster_resources()["GPU"]}
+    answers = list(map_on_groups(lambda member: lambda n: n, [7], context, num_groups=1, demand=Demand(4, 1.0, 2.0)))
+    return {"gpus": ray.cluster_resources()["GPU"], "answer": float(answers[0][1])}
 
 
 stages = [
@@ -100,7 +99,7 @@ def test_each_kind_of_demand_brings_up_machines_and_only_the_impossible_is_refus
     assert result["first_error"] <= 1
     assert result["metrics"]["train[1]"] == {"gpus": 4.0}
     assert result["metrics"]["evaluate[1]"] == {"sum": 55.0}
-    assert result["metrics"]["train[2]"]["gpus"] >= 8
+    assert result["metrics"]["train[2]"]["gpus"] >= 8 and result["metrics"]["train[2]"]["answer"] == 7
     assert result["metrics"]["source[web]"]["machines"] >= 2 and result["shards"] == 60
     assert ["train[1]", "4 GPUs and 1 CPU"] in result["waits"]
     assert {stage for stage, _ in result["waits"]} >= {"train[1]", "train[2]"}

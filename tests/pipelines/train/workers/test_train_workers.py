@@ -68,7 +68,7 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_ray_train_restarts_a_killed_worker_from_its_last_checkpoint(workshops: Callable, cluster: None) -> None:
+def test_actors_restart_from_their_last_checkpoint_after_a_kill(workshops: Callable, cluster: None) -> None:
     from infra.events import Channel
 
     calm, killed = workshops("calm"), workshops("killed")
@@ -80,7 +80,7 @@ def test_ray_train_restarts_a_killed_worker_from_its_last_checkpoint(workshops: 
 
     def kill() -> None:
         started = psutil.Process().children(recursive=True)
-        next(process for process in started if "TrainWorker" in " ".join(process.cmdline())).kill()
+        next(process for process in started if "GroupMember" in " ".join(process.cmdline())).kill()
 
     thread = when_checkpointed(killed.home / "phase-state", kill)
     result, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR), parallel=True)
