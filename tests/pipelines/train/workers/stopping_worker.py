@@ -14,9 +14,7 @@ from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.workers import worker
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import LENGTH, SEQUENCES, write_corpus
+from tests.pipelines.train.conftest import LENGTH, SEQUENCES, write_corpus
 
 
 def main() -> None:
@@ -44,7 +42,7 @@ def main() -> None:
         PhaseBatches.__call__ = stops
     job.folder.mkdir(exist_ok=True)
     context = StageContext("train[1]", home, job.folder, lambda event: None)
-    worker.local_worker(rank, job, context, str(folder / "rendezvous"))
+    worker.local_worker(rank, job, context, folder / "rendezvous")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class BegunError(Exception):
 
 def train(rendezvous: Path) -> None:
     job = SimpleNamespace(group=WorkerGroup(num_workers=2, collective_timeout_s=1800.0))
-    work_in_group(job, None, 1, 2, str(rendezvous), one_machine=True)  # type: ignore[arg-type]
+    work_in_group(job, None, Member(1, 2, rendezvous))  # type: ignore[arg-type]
 
 
 def share(rendezvous: Path) -> None:

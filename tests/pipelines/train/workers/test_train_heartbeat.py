@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from pipelines.train.workers import heartbeat
 from pipelines.train.workers.heartbeat import Heartbeat
 
+ROOT = Path(__file__).parents[4]
 WORKER = Path(__file__).with_name("stopping_worker.py")
 
 
@@ -64,7 +66,8 @@ def test_a_worker_that_never_began_is_named(tmp_path: Path) -> None:
 def test_the_others_stop_and_name_a_worker_that_hangs(tmp_path: Path) -> None:
     """Rank 1 stops (SIGSTOP) in step 3: rank 0 does not wait for ever, and names the worker that it waited for."""
     command = [sys.executable, str(WORKER), str(tmp_path)]
-    waiting, hanging = (subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in (0, 1))
+    options: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stderr": subprocess.PIPE, "text": True}
+    waiting, hanging = (subprocess.Popen([*command, str(rank)], **options) for rank in (0, 1))
     try:
         _, said = waiting.communicate(timeout=120)
     finally:
