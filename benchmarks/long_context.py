@@ -1,11 +1,11 @@
-"""A small model trained at 256 tokens and extended to 2,048: not scaled, with a larger base (ABF) and with YaRN.
+"""A small model trained at 256 tokens and extended to 2,048, with a larger base (ABF) and with YaRN.
 
 python benchmarks/long_context.py [--quick]
 
 A dense model first reads repetitions of 64 tokens, from which it learns to copy, then repetitions, notes and source
-code of 256. The contenders go on from that checkpoint with the same number of tokens, 5 % of those before: one at 256,
-the others at 2,048, where some rows are eight of the short sequences. Passkeys and the text that hides them are those
-of the suite long_context.
+code of 256, at a constant rate. The contenders go on from that checkpoint while the rate falls (WSD), with the same
+number of tokens, 5 % of those before: one at 256, the others at 2,048, where some rows are eight of the short
+sequences. Passkeys and the text that hides them are those of the suite long_context.
 """
 
 import math
@@ -44,7 +44,7 @@ from pipelines.tokenize.pack_texts import train_tokenizer
 LENGTHS = FIRST, SHORT, LONG
 FACTOR = LONG // SHORT
 VOCABULARY = 1024
-PEAK, EXTENSION_PEAK, WARMUP_STEPS = 0.01, 0.006, 100
+PEAK, WARMUP_STEPS, FINAL_FRACTION = 0.01, 100, 0.02
 SHAPE = {
     "num_layers": 2,
     "num_experts": 0,
@@ -70,6 +70,7 @@ class Size(NamedTuple):
     num_texts: int
     depths: Sequence[float]
     items: int
+    items_of_contrast: int
     heldout_tokens: int
 
     @property
@@ -81,8 +82,8 @@ class Size(NamedTuple):
         return self.base_steps // 20
 
 
-WHOLE = Size(500, 1500, 6000, [tenth / 10 for tenth in range(11)], 60, 131_072)
-QUICK = Size(20, 20, 100, [0.0, 0.5, 1.0], 2, 16_384)
+WHOLE = Size(500, 1500, 6000, [tenth / 10 for tenth in range(11)], 60, 20, 131_072)
+QUICK = Size(20, 20, 100, [0.0, 0.5, 1.0], 2, 1, 16_384)
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,13 @@ def main() -> None:
         exam = pool.submit(exam_of, base, size)
         mixtures = {length: each.result() for length, each in zip(LENGTHS, made, strict=True)}
         list(pool.map(trained_at_256, [base] * WORKERS, [size] * WORKERS, [mixtures] * WORKERS, range(WORKERS)))
-        futures = [pool.submit(extended, base, size, each, mixtures, exam.result()) for each in contenders]
-        outcomes = [future.result() for future in futures]
+        asked = [size.items_of_contrast] * (len(contenders) - 1) + [size.items]
+        # The last one takes longest, so it starts first.
+        futures = [
+            pool.submit(extended, base, size, each, mixtures, exam.result(), count)
+            for each, count in zip(reversed(contenders), reversed(asked), strict=True)
+        ]
+        outcomes = [future.result() for future in reversed(futures)]
     print(machine("torch"))
     tokens = size.base_steps * STEP_TOKENS
     print(f"{tokens:,} tokens up to {SHORT}, then {size.extra_steps / size.base_steps:.1%} more\n")
@@ -142,8 +148,9 @@ def main() -> None:
 def print_table(contenders: Sequence[Contender], outcomes: Sequence[Outcome], size: Size) -> None:
     ends = [bucket.stop for bucket in position_buckets(LONG)]
     print(
-        f"Passkeys found in {LONG:,} tokens by depth, and in {SHORT} at the worst ({size.items} texts each, percent)\n"
+        f"Passkeys found in {LONG:,} tokens by depth, and in {SHORT} at the worst, percent of {size.items} texts in the"
     )
+    print(f"last row and {size.items_of_contrast} in the others\n")
     print(f"| trained on | {' | '.join(f'{depth:g}' for depth in size.depths)} | in {SHORT} |")
     print(f"|---|{'---|' * (len(size.depths) + 1)}")
     for each, outcome in zip(contenders, outcomes, strict=True):
@@ -172,7 +179,6 @@ def contenders_of(config: ArcticConfig) -> list[Contender]:
     return [
         Contender(f"{SHORT}", None, config),
         Contender(f"{SHORT}, longer", SHORT, config),
-        Contender(f"{LONG:,}, not scaled", LONG, longer),
         Contender(f"{LONG:,}, ABF", LONG, replace(longer, rope_theta=THETA)),
         Contender(f"{LONG:,}, YaRN", LONG, with_yarn(longer)),
     ]
@@ -199,8 +205,10 @@ def trained_at_256(base: Path, size: Size, mixtures: Mapping[int, Mixture], rank
     dist.destroy_process_group()
 
 
-def extended(base: Path, size: Size, contender: Contender, mixtures: Mapping[int, Mixture], exam: Exam) -> Outcome:
-    """The last part of one contender, and its measures, on one core."""
+def extended(
+    base: Path, size: Size, contender: Contender, mixtures: Mapping[int, Mixture], exam: Exam, num_asked: int
+) -> Outcome:
+    """The last part of one contender, and its measures, on one core; of the passkeys the first `num_asked`."""
     checkpoint = base / "short" / CHECKPOINTS / checkpoint_name(size.base_steps)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -212,7 +220,7 @@ def extended(base: Path, size: Size, contender: Contender, mixtures: Mapping[int
         short_loss(model, exam.short, size.heldout_tokens),
         bits_by_position(model, exam.long, TextTokenizer(base / "tokenizer"), size.heldout_tokens),
         {
-            length: {depth: passkeys_found(model, texts) for depth, texts in by_depth.items()}
+            length: {depth: passkeys_found(model, texts[:num_asked]) for depth, texts in by_depth.items()}
             for length, by_depth in exam.passkeys.items()
         },
     )
@@ -244,9 +252,7 @@ def plan_of(
     return TrainingPlan(
         config=config,
         optimization=Optimization(optimizer="muon", engine="flat", zero_stage=0, weight_decay=0.0),
-        schedule=Schedule(EXTENSION_PEAK, 0.1, 0, base, base + extra)
-        if steps[0] == size.base_steps
-        else Schedule(PEAK, EXTENSION_PEAK / PEAK, WARMUP_STEPS * STEP_TOKENS, base * 2 // 3, base),
+        schedule=Schedule(PEAK, FINAL_FRACTION, WARMUP_STEPS * STEP_TOKENS, base, base + extra),
         first_step=steps[0],
         last_step=steps[1],
         first_tokens=steps[0] * STEP_TOKENS,
