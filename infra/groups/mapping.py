@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,7 +32,8 @@ def map_on_groups(
     A group has `demand.count` processes, each of which makes its worker once. All of them get each task of their group,
     and the first one's result counts. With `context.parallel` they run on Ray, and a group that the cluster has no room
     for holds nobody up; else one group runs as processes of this machine. If a process dies, its group is started
-    again, up to `deaths` times in all. Raises CapacityError if no group gets room, and the error of a worker.
+    again with a warning, up to `deaths` times in all. Raises CapacityError if no group gets room, and the error of a
+    worker.
     """
     if not tasks:
         return
@@ -39,10 +41,17 @@ def map_on_groups(
     try:
         pool.start(min(num_groups, len(tasks)) if context.parallel else 1)
         for num_left in reversed(range(len(tasks))):
-            yield pool.next_result()
+            yield pool.next_result(context.warn)
             stop_if_asked(context, num_left)
     finally:
         pool.close()
+
+
+@dataclass(frozen=True)
+class _Restart:
+    """A group starts again, because of an error."""
+
+    error: MemberLostError
 
 
 class _Pool:
@@ -53,7 +62,7 @@ class _Pool:
         self._tasks = tasks
         self._waiting = deque(range(len(tasks)))
         self._deaths = deaths
-        self._finished: queue.Queue[tuple[int, Any] | BaseException] = queue.Queue()
+        self._finished: queue.Queue[tuple[int, Any] | _Restart | BaseException] = queue.Queue()
         self._is_stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -62,9 +71,10 @@ class _Pool:
         for thread in self._threads:
             thread.start()
 
-    def next_result(self) -> tuple[int, Any]:
+    def next_result(self, warn: Callable[[str], None]) -> tuple[int, Any]:
         """Index and result of the task that ends next. Raises the error of a group."""
-        finished = self._finished.get()
+        while isinstance(finished := self._finished.get(), _Restart):
+            warn(f"{str(finished.error).splitlines()[0]}; the group starts again")
         if isinstance(finished, BaseException):
             raise finished
         return finished
@@ -86,6 +96,7 @@ class _Pool:
                 if self._deaths < 0:
                     self._finished.put(error)
                     return
+                self._finished.put(_Restart(error))
             except BaseException as error:
                 self._finished.put(error)
                 return

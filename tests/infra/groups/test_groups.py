@@ -62,9 +62,10 @@ def test_all_members_get_each_task_and_the_first_ones_result_counts(tmp_path: Pa
 
 
 def test_group_of_a_killed_member_starts_again_with_the_same_task(tmp_path: Path) -> None:
-    make = squares(tmp_path, deadly=(5, 3))
-    result = list(map_on_groups(make, [2, 5, 3], context(tmp_path), num_groups=1, demand=PAIR))
+    make, ours = squares(tmp_path, deadly=(5, 3)), context(tmp_path)
+    result = list(map_on_groups(make, [2, 5, 3], ours, num_groups=1, demand=PAIR))
     assert result == [(0, 4), (1, 25), (2, 9)]
+    assert ours.warnings == ["a process of the group died; the group starts again"]
     assert [row[2] for row in rows(tmp_path, 1)] == [2, 5, 3]
 
 
