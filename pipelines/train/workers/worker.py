@@ -292,8 +292,8 @@ def work_in_group(job: TrainJob, context: StageContext, member: Member) -> None:
     set_environment(job.group)
     # Each worker sees its own GPU alone, as number 0.
     os.environ["LOCAL_RANK"] = "0"
-    limit, place = job.group.collective_timeout_s, str(member.rendezvous)
-    join_group(job.group.backend, place, member.rank, member.size, limit, one_machine=member.one_machine)
+    limit, rendezvous = job.group.collective_timeout_s, str(member.rendezvous)
+    join_group(job.group.backend, rendezvous, member.rank, member.size, limit, one_machine=member.one_machine)
     try:
         work(job, context, started)
     finally:
