@@ -5,13 +5,13 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.groups.group import Group, Make, MemberLostError, StoppedWaitingError
+from infra.progress.outcome import cause
 from infra.resources import Demand
 
 Task = TypeVar("Task")
@@ -47,13 +47,6 @@ def map_on_groups(
         pool.close()
 
 
-@dataclass(frozen=True)
-class _Restart:
-    """A group starts again, because of an error."""
-
-    error: MemberLostError
-
-
 class _Pool:
     """A thread for each group, which hands it tasks one by one."""
 
@@ -62,7 +55,7 @@ class _Pool:
         self._tasks = tasks
         self._waiting = deque(range(len(tasks)))
         self._deaths = deaths
-        self._finished: queue.Queue[tuple[int, Any] | _Restart | BaseException] = queue.Queue()
+        self._finished: queue.Queue[tuple[int, Any] | str | BaseException] = queue.Queue()
         self._is_stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -72,9 +65,9 @@ class _Pool:
             thread.start()
 
     def next_result(self, warn: Callable[[str], None]) -> tuple[int, Any]:
-        """Index and result of the task that ends next. Raises the error of a group."""
-        while isinstance(finished := self._finished.get(), _Restart):
-            warn(f"{str(finished.error).splitlines()[0]}; the group starts again")
+        """Index and result of the task that ends next, after the warnings before it. Raises the error of a group."""
+        while isinstance(finished := self._finished.get(), str):
+            warn(finished)
         if isinstance(finished, BaseException):
             raise finished
         return finished
@@ -96,7 +89,8 @@ class _Pool:
                 if self._deaths < 0:
                     self._finished.put(error)
                     return
-                self._finished.put(_Restart(error))
+                first_line, *_ = str(cause(error)).split("\n")
+                self._finished.put(f"{first_line}; the group starts again")
             except BaseException as error:
                 self._finished.put(error)
                 return

@@ -63,7 +63,7 @@ def _member(job: TrainJob, context: StageContext, member: Member) -> Callable[[N
         except Exception as error:
             if job.failure.exists() or job.regroup.exists():
                 raise
-            raise MemberLostError(str(error)) from error
+            raise MemberLostError(f"{type(error).__name__}: {error}") from error
 
     return work
 

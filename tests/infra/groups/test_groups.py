@@ -36,6 +36,10 @@ class Squares:
             if self.once:
                 died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == 17 and not died.exists():
+            if self.member.rank == 0:
+                died.touch()
+            raise MemberLostError("TimeoutError: \nno more")
         if number == 13:
             raise ZeroDivisionError("thirteen")
         row = json.dumps([self.member.rank, self.member.size, number, self.member.one_machine])
@@ -103,6 +107,9 @@ def test_groups_on_ray(tmp_path: Path) -> None:
         result = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
         assert sorted(result) == [(n, n * n) for n in range(9)]
         assert sorted(row[2] for row in rows(folder, 1)) == list(range(9))
+    assert all("a process of the group died" in warning for warning in on_ray.warnings)
+    assert list(map_on_groups(squares(tmp_path), [17], on_ray, num_groups=1, demand=PAIR)) == [(0, 289)]
+    assert on_ray.warnings[-1] == "TimeoutError: ; the group starts again", "the words of the work, not Ray's traceback"
     with pytest.raises(ZeroDivisionError, match="thirteen"):
         list(map_on_groups(squares(tmp_path), [13], on_ray, num_groups=1, demand=PAIR))
     deadline = time.monotonic() + 30
