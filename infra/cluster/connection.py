@@ -26,6 +26,9 @@ START_LIMIT_S = 180.0
 """Ray has limits of its own (30 s for the raylet, 60 s for the GCS), but none on joining a raylet that has stopped."""
 OBJECT_STORE_BYTES = 256 * 2**20
 """For a local cluster: only manifests travel through Ray, so its default of 30 % of the memory is too much."""
+IDLE_WORKER_S = 60
+"""How long a local cluster keeps a process that has no task. With Ray's default of one second, each stage starts others
+and imports its packages again."""
 
 
 class ClusterError(UserError, RuntimeError):
@@ -75,7 +78,7 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     import ray
 
     try:
-        with _defaults(ray_env() if target == LOCAL else {}), limited(START_LIMIT_S, _unanswered(target)):
+        with _defaults(_local_env() if target == LOCAL else {}), limited(START_LIMIT_S, _unanswered(target)):
             ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray ends the process if a head does not answer.
     except (Exception, SystemExit) as error:
@@ -103,6 +106,10 @@ def _defaults(variables: Mapping[str, str]) -> Iterator[None]:
 def ray_env() -> dict[str, str]:
     """Environment of the workers: one thread each, since stages spread shards over processes."""
     return thread_env(1) | {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def _local_env() -> dict[str, str]:
+    return ray_env() | {"RAY_idle_worker_killing_time_threshold_ms": str(1000 * IDLE_WORKER_S)}
 
 
 def thread_env(num_threads: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -190,7 +190,34 @@ def test_workers_have_one_thread_each_and_the_driver_keeps_its_environment(tmp_p
         "    import ray\n"
         "    print(ray.get(ray.remote(here).remote()), here())"
     )
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") and name not in names}
-    env |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    assert _printed(code, tmp_path, without=names) == "['1', '1', '0'] [None, None, None]"
+
+
+def test_processes_of_a_local_cluster_wait_for_the_next_stage(tmp_path: Path):
+    """Ray keeps as many as there are CPUs, and ends all others a second after their tasks."""
+    code = (
+        "import os, pathlib, time; from infra.cluster.connection import connect\n"
+        "def meet(stage):\n"
+        "    folder = pathlib.Path(os.environ['HOME'], stage)\n"
+        "    (folder / str(os.getpid())).touch()\n"
+        "    while len(os.listdir(folder)) < 3: time.sleep(.01)\n"
+        "    return os.getpid()\n"
+        "def processes(stage):\n"
+        "    pathlib.Path(os.environ['HOME'], stage).mkdir()\n"
+        "    return set(ray.get([ray.remote(meet).options(num_cpus=0).remote(stage) for _ in range(3)]))\n"
+        "with connect(num_cpus=1):\n"
+        "    import ray\n"
+        "    first = processes('first')\n"
+        "    time.sleep(3)\n"
+        "    print(processes('second') == first)"
+    )
+    assert _printed(code, tmp_path) == "True"
+
+
+def _printed(code: str, home: Path, without: Sequence[str] = ()) -> str:
+    """What a process of its own prints, without this one's settings of Ray."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") and name not in without}
+    env |= {"PYTHONPATH": str(ROOT), "HOME": str(home)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
-    assert done.stdout.strip() == "['1', '1', '0'] [None, None, None]", done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
