@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from arctic_errors import UserError
-from pipelines.cli import doctor
+from pipelines.cli import compile, doctor
 from pipelines.cli.data import export_tokens, train_quality
 from pipelines.cli.jobs import jobs, logs, stop, submit
 from pipelines.cli.models import chat, eval_data, evaluate, export, generate, serve
@@ -49,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "logs": logs.command,
     "stop": stop.command,
     "ui": ui.command,
+    "compile": compile.command,
     "doctor": doctor.command,
 }
 

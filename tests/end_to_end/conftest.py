@@ -79,10 +79,14 @@ max_new_tokens = 24
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    """The run recipe, with its corpora in the same folder."""
+    return write_recipe(tmp_path)
+
+
+def write_recipe(folder: Path) -> Path:
+    """Write the run recipe and its corpora; gives its path."""
     for name, text in (("text_to_sql", SQL + KEEP_NEARLY_ALL), ("code", CODE + KEEP_NEARLY_ALL), ("tiny", RUN)):
-        (tmp_path / f"{name}.toml").write_text(text)
-    return tmp_path / "tiny.toml"
+        (folder / f"{name}.toml").write_text(text)
+    return folder / "tiny.toml"
 
 
 def environment() -> dict[str, str]:
