@@ -234,7 +234,7 @@ def test_the_phase_that_needs_the_most_memory_is_sized_and_the_bill_is_that_of_a
     assert mixed.sizing.name == "quickstart, phase code"
     assert mixed.memory == plain.memory
     assert whole.memory.total < plain.memory.total
-    tokens = [98_304, 98_304, 294_912]
+    tokens = [98_304, 98_304, 262_144]
     assert mixed.sizing.tokens == tokens[1]
     assert plain.bill
     assert whole.bill
@@ -258,7 +258,7 @@ def test_a_fine_tune_of_a_recipe_or_of_a_preset_is_sized_by_name() -> None:
     lora = estimate(quickstart, SizeOptions(finetune="instruct"), [adapters])
     assert lora.memory.states.moments < full.memory.states.moments / 4
     assert full.bill
-    assert full.sizing.tokens == 294_912
+    assert full.sizing.tokens == 262_144
     eight = SizeOptions(gpu="h200", num_gpus=8, finetune="lora-fp8", checkpoint_layers=True)
     assert "Fits: " in printed(Path("arctic-480b"), eight)
     assert "DOES NOT FIT" in printed(Path("arctic-480b"), replace(eight, finetune="lora"))
