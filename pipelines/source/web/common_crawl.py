@@ -19,6 +19,7 @@ from pipelines.source.tables.rows import BrokenFileError
 from pipelines.source.web.crawl_index import RecordLocation, find_records, ranges
 from pipelines.source.web.crawl_lists import listed_files
 from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
+from pipelines.source.web.warc.http import RESPONSES_VERSION
 from pipelines.source.web.warc.responses import MAX_RECORD_BYTES, read_record
 from pipelines.source.web.warc_files import WarcFile, take_page
 
@@ -31,7 +32,7 @@ class CommonCrawl(CommonCrawlInput):
     """A sample of one crawl, whole files or the records of `domains` and `languages` alone."""
 
     def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "extraction": EXTRACTION_VERSION}
+        return {**super().identity(), "extraction": EXTRACTION_VERSION, "responses": RESPONSES_VERSION}
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Digests of the crawl's lists of files, and the files of the sample by name. Raises InputError."""

@@ -15,6 +15,7 @@ from pipelines.source.io.locations import LocatedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.pages import NotAPage, page_document
+from pipelines.source.web.warc.http import RESPONSES_VERSION
 from pipelines.source.web.warc.responses import SPLITTABLE, SUFFIXES, Damage, Response, read_responses
 
 WARC = FileType("WARC file", SUFFIXES)
@@ -36,7 +37,7 @@ class WarcFiles(WarcInput):
     """WARC and WET files, by name, a shard each, a large one in several."""
 
     def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "extraction": EXTRACTION_VERSION}
+        return {**super().identity(), "extraction": EXTRACTION_VERSION, "responses": RESPONSES_VERSION}
 
     @property
     def file_type(self) -> FileType:

@@ -13,6 +13,8 @@ from fastwarc.stream_io import BrotliReader, ZstdReader
 from pipelines.source.web.warc.members import GZIP, ZSTD, GzipMember, Window, gunzip, read_up_to
 from pipelines.source.web.warc.records import parse_fields
 
+RESPONSES_VERSION = 2
+"""Raised if other responses are found in a record, or others of their bytes."""
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 """Also "HTTP/2 200", as crawlers write that speak HTTP/2, in which there is no such line."""
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -30,14 +32,27 @@ _BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghi
 """From the digits of RFC 4648 to those of Python's `int`."""
 
 
+def is_http(block: bytes) -> bool:
+    """Whether a block begins as a response does. A record of a page may have a damaged Content-Type."""
+    return bool(_STATUS.match(block))
+
+
 def parse_http(block: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers by lower-case name, and body as stored. Raises ValueError."""
-    status = _STATUS.match(block)
+    """Status, headers by lower-case name, and body as stored, of the response behind all interim ones (RFC 9110, 15.2).
+    Raises ValueError."""
+    status, blank_line = _head(block, 0)
+    while status[1].startswith(b"1") and blank_line and _STATUS.match(block, blank_line.end()):
+        status, blank_line = _head(block, blank_line.end())
+    end, body = (blank_line.start(), block[blank_line.end() :]) if blank_line else (len(block), b"")
+    return int(status[1]), parse_fields(block[status.end() : end].partition(b"\n")[2]), body
+
+
+def _head(block: bytes, begin: int) -> tuple[re.Match[bytes], re.Match[bytes] | None]:
+    """The status line at `begin`, and the blank line that ends its headers."""
+    status = _STATUS.match(block, begin)
     if not status:
         raise ValueError("no HTTP status line")
-    blank_line = _BLANK_LINE.search(block)
-    head, body = (block[: blank_line.start()], block[blank_line.end() :]) if blank_line else (block, b"")
-    return int(status[1]), parse_fields(head.partition(b"\n")[2]), body
+    return status, _BLANK_LINE.search(block, begin)
 
 
 def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) -> bytes:

@@ -12,7 +12,7 @@ from fastwarc import GzipWriter, WarcRecord, WarcRecordType
 
 from pipelines.source.io.blocks import FilePart
 from pipelines.source.web.warc.arc import cut_arc_records, is_arc
-from pipelines.source.web.warc.http import decode_body, digest_differs, parse_http
+from pipelines.source.web.warc.http import decode_body, digest_differs, is_http, parse_http
 from pipelines.source.web.warc.lz4 import cut_lz4_records, is_lz4
 from pipelines.source.web.warc.records import Damage, Record, cut_records
 
@@ -20,6 +20,10 @@ __all__ = ["MAX_RECORD_BYTES", "SUFFIXES", "Damage", "Response", "read_record", 
 
 MAX_RECORD_BYTES = 16 * 2**20
 """Larger records are set aside unread. Common Crawl itself cuts payloads at 5 MiB (1 MiB before 2025)."""
+RECORD_TYPES = frozenset(
+    {"warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation"}
+)
+"""All types of ISO 28500. Another one is more likely a damaged record than an extension."""
 SPLITTABLE = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
 """Names of WARC and WET files whose records can be located from any position in them; `.warc.wet.gz` is one of them."""
 SUFFIXES = (*SPLITTABLE, ".warc.lz4", ".wet.lz4", ".arc", ".arc.gz")
@@ -110,12 +114,14 @@ def _response(record: Record, limit: int) -> Response | None:
     match kind:
         case "":
             raise ValueError("no WARC-Type")
-        case "response" if content_type.startswith("application/http") or not content_type:
+        case "response" if content_type.startswith("application/http") or not content_type or is_http(block):
             status, http_headers, stored = parse_http(block)
         case "resource" | "conversion" if kind == "resource" or content_type.startswith("text/plain"):
             status, http_headers, stored = 200, {"content-type": content_type}, block
-        case _:
+        case _ if kind in RECORD_TYPES:
             return None
+        case _:
+            raise ValueError(f"unknown WARC-Type {kind!r}")
     url = headers.get("warc-target-uri")
     if url is None:
         raise ValueError("no WARC-Target-URI")

@@ -133,6 +133,23 @@ def test_status_lines_of_every_version_are_read(line, status):
 
 
 @pytest.mark.parametrize(
+    "interim",
+    [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
+        "HTTP/1.1 100\n\nHTTP/2 103\n\n",
+        100_000 * "HTTP/1.1 102 Processing\r\n\r\n",
+    ],
+    ids=["continue", "hints", "two", "many"],
+)
+def test_the_response_is_the_one_behind_interim_responses(interim):
+    assert parse_http(f"{interim}HTTP/1.1 200 OK\r\nServer: x\r\n\r\nbody".encode()) == (200, {"server": "x"}, b"body")
+    status, _, body = parse_http(f"{interim}<html>".encode())
+    assert status < 200
+    assert body == b"<html>"
+
+
+@pytest.mark.parametrize(
     "block", [b"", b"200 OK\r\n\r\n", b"HTTP/1.1 OK\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", b"<html>"]
 )
 def test_a_block_without_status_line_is_no_response(block):
