@@ -9,12 +9,13 @@ from pipelines import load_recipe
 from pipelines.graph.curve import steps_to_measure
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
+LENGTHS = ("phases.1.tokens=147456", "phases.2.tokens=147456", "phases.3.tokens=425984")
 KEEP = ("train.checkpoint_every_steps=24", "train.keep_weights_every_steps=24")
 """Phases of 72, 72 and 208 steps of 2,048 tokens; the weights of the steps 24, 48, 72, 96 and so on are saved."""
 
 
 def recipe(*overrides: str) -> RunRecipe:
-    return load_recipe(QUICKSTART, overrides).require_run()
+    return load_recipe(QUICKSTART, (*LENGTHS, *overrides)).require_run()
 
 
 def measured(run: RunRecipe, every_tokens: int) -> list[list[int]]:
@@ -41,8 +42,8 @@ def test_tokens_are_counted_over_amendments_of_the_batch() -> None:
 
 
 def test_a_curve_leaves_the_keys_of_the_run_alone_and_is_read_by_the_report() -> None:
-    plain = load_recipe(QUICKSTART).graph().stages
-    curved = load_recipe(QUICKSTART, (*KEEP, "evaluate.every_tokens=98304")).graph().stages
+    plain = load_recipe(QUICKSTART, LENGTHS).graph().stages
+    curved = load_recipe(QUICKSTART, (*LENGTHS, *KEEP, "evaluate.every_tokens=98304")).graph().stages
     added = ["evaluate[1.48]", "evaluate[2.96]", *(f"evaluate[3.{step}]" for step in (192, 240, 288, 336))]
     assert [name for name in curved if name not in plain] == added
     assert {name for name in plain if plain[name].key != curved[name].key} == {"report"}
@@ -53,7 +54,7 @@ def test_a_curve_leaves_the_keys_of_the_run_alone_and_is_read_by_the_report() ->
 
 @pytest.mark.parametrize(("step", "keys"), [(168, ["now", "before"]), (240, ["now"])])
 def test_weights_from_before_an_amendment_are_those_of_the_attempt_without_it(step: int, keys: list[str]) -> None:
-    curve = (*KEEP, "evaluate.every_tokens=2048")
+    curve = (*LENGTHS, *KEEP, "evaluate.every_tokens=2048")
     before = load_recipe(QUICKSTART, curve).graph().stages["train[3]"].key
     amended = (*curve, "amendments=[{from_step=200, train.peak_lr=0.001}]")
     stages = load_recipe(QUICKSTART, amended).graph().stages

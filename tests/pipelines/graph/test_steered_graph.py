@@ -8,12 +8,13 @@ import pytest
 from pipelines import load_recipe
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
-STAGES = ("mix[1]", "train[1]", "mix[2]", "train[2]", "mix[3]", "train[3]")
+LENGTHS = ("phases.1.tokens=147456", "phases.2.tokens=147456", "phases.3.tokens=425984")
 """Phases of 72, 72 and 208 steps."""
+STAGES = ("mix[1]", "train[1]", "mix[2]", "train[2]", "mix[3]", "train[3]")
 
 
 def keys(*overrides: str) -> dict[str, Any]:
-    stages = load_recipe(QUICKSTART, overrides).graph().stages
+    stages = load_recipe(QUICKSTART, (*LENGTHS, *overrides)).graph().stages
     return {name: stages[name].key for name in STAGES}
 
 
