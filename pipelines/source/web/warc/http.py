@@ -13,7 +13,7 @@ from fastwarc.stream_io import BrotliReader, ZstdReader
 from pipelines.source.web.warc.members import GZIP, ZSTD, GzipMember, Window, gunzip, read_up_to
 from pipelines.source.web.warc.records import parse_fields
 
-RESPONSES_VERSION = 2
+RESPONSES_VERSION = 3
 """Raised if other responses are found in a record, or others of their bytes."""
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 """Also "HTTP/2 200", as crawlers write that speak HTTP/2, in which there is no such line."""

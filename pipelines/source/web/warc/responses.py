@@ -24,6 +24,9 @@ RECORD_TYPES = frozenset(
     {"warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation"}
 )
 """All types of ISO 28500. Another one is more likely a damaged record than an extension."""
+NO_TEXTS = ("application/", "audio/", "font/", "image/", "model/", "multipart/", "video/")
+"""Types of conversions that are passed over. Any other one is more likely a damaged "text/plain" than a text in another
+format."""
 SPLITTABLE = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
 """Names of WARC and WET files whose records can be located from any position in them; `.warc.wet.gz` is one of them."""
 SUFFIXES = (*SPLITTABLE, ".warc.lz4", ".wet.lz4", ".arc", ".arc.gz")
@@ -118,6 +121,8 @@ def _response(record: Record, limit: int) -> Response | None:
             status, http_headers, stored = parse_http(block)
         case "resource" | "conversion" if kind == "resource" or content_type.startswith("text/plain"):
             status, http_headers, stored = 200, {"content-type": content_type}, block
+        case "conversion" if not content_type.startswith(NO_TEXTS):
+            raise ValueError(f"conversion of Content-Type {content_type!r}")
         case _ if kind in RECORD_TYPES:
             return None
         case _:

@@ -111,8 +111,11 @@ def test_every_record_that_is_still_whole_is_read_and_every_loss_is_told(read, s
         assert bodies <= {page(n) for n in range(NUM_PAGES)}
 
 
-def test_a_flipped_bit_of_the_headers_loses_no_page_in_silence(read, stored) -> None:
-    whole = b"".join(stored("plain")[:2])
+@pytest.mark.parametrize("kind", ["response", "resource", "conversion"])
+def test_a_flipped_bit_of_the_headers_loses_no_page_in_silence(read, warc, kind) -> None:
+    content_type = {"response": "application/http", "resource": "text/html", "conversion": "text/plain"}[kind]
+    block = warc.http(warc.html(1)) if kind == "response" else warc.html(1)
+    whole = b"".join(warc.record(block, f"http://example.org/{n}", kind, content_type) for n in range(2))
     for bit in range(8 * whole.index(b"\r\n\r\n")):
         data = bytearray(whole)
         data[bit // 8] ^= 1 << bit % 8
