@@ -247,9 +247,13 @@ def silu(gate):
 @compiled
 @no_type_check
 def softmax(scores):
-    powers = np.empty_like(scores)
-    largest, total = scores.max(), _ZERO
-    for index in range(len(scores)):
-        powers[index] = np.float32(math.exp(scores[index] - largest))
-        total += powers[index]
-    return powers / total
+    """As a new array. Each loop writes what it reads or nothing: one that reads an array and writes another has two
+    forms, whose sums differ, and takes one by how far apart they are in memory."""
+    powers = scores - scores.max()
+    for index in range(len(powers)):
+        powers[index] = np.float32(math.exp(powers[index]))
+    total = _ZERO
+    for power in powers:
+        total += power
+    powers *= _ONE / total
+    return powers

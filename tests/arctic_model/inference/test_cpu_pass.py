@@ -5,6 +5,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from arctic_model.inference.cache.slots import Slots
 from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
+from arctic_model.inference.cpu.row_kernels import softmax
 from arctic_model.inference.cpu.token_pass import POSITIONS, TokenPass
 from arctic_model.inference.language_model import Part, packed_mask
 from arctic_model.layers.attention.grouped_query import LayerCache
@@ -146,6 +148,21 @@ def test_threads_change_no_bit(dtype: torch.dtype, threads: int, monkeypatch: py
     assert alone.abs().max() > 0.1 and torch.equal(alone, shared)
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.keys, other.keys) and torch.equal(one.values, other.values)
+
+
+def test_no_bit_depends_on_where_arrays_are_in_memory() -> None:
+    """Small arrays lie next to each other, in an order that follows from all that the process did before."""
+    generator, others = np.random.default_rng(0), list[np.ndarray]()
+    for length in range(1, 64):
+        scores, results = generator.normal(size=length).astype(np.float32), set()
+        for _ in range(500):
+            others.append(np.empty(generator.integers(1, 64), np.float32))
+            if len(others) > 300:
+                del others[generator.integers(300)]
+            copy = np.empty(length + generator.integers(40), np.float32)[-length:]
+            copy[:] = scores
+            results.add(softmax(copy).tobytes())
+        assert len(results) == 1, length
 
 
 def test_an_id_whose_logits_nobody_keeps_is_in_the_cache(model: ArcticModel) -> None:
