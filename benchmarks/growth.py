@@ -22,7 +22,7 @@ from planted import run_stage, substitute, write_corpus, write_shards
 from data_recipes.schema import DedupSection
 from infra.events import EVENTS
 from infra.tracking import catch_up, tracking_uri
-from infra.tracking.tracker import CURSOR
+from infra.tracking.cursor import CURSOR
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from infra.events import read_events
-from infra.tracking.tracker import CURSOR
+from infra.tracking.cursor import CURSOR
 from pipelines.cli.terminal.live.frame import frame
 from pipelines.cli.terminal.live.stage_rows import RunRows
 

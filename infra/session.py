@@ -218,7 +218,6 @@ def execute(
         store.publish_run(run_id)
     watch(started_event)
     tracker = Tracker(store.root, run_id)
-    tracker.start()
     started = time.monotonic()
     status = "killed"
     try:

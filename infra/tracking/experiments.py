@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from infra.host.masking import masked
+from infra.tracking.cursor import MLFLOW_ENVIRONMENT
 from infra.tracking.database import tracking_uri
-from infra.tracking.tracker import MLFLOW_ENVIRONMENT
 
 ANSWER_TIMEOUT_S = 30.0
 QUESTION = """

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from infra.host.masking import masked
 from infra.store import Store, StoreError
+from infra.tracking.cursor import CURSOR, MLFLOW_ENVIRONMENT, TrackingError, catch_up, reconcile
 from infra.tracking.database import artifact_root, is_server, make_database, tracking_uri
-from infra.tracking.tracker import CURSOR, MLFLOW_ENVIRONMENT, TrackingError, catch_up, reconcile
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0

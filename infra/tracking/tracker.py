@@ -1,255 +1,53 @@
-"""Keep MLflow up to date with the event logs of a store, from a background thread that can never hurt the run."""
+"""Keep MLflow up to date with a run, from a process beside it that can never hurt or slow the run."""
 
-import json
 import logging
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from arctic_errors import UserError
-from infra.context import Event
-from infra.events import EVENTS, EventLog, HeldError
-from infra.host.masking import masked
-from infra.store import write_durably
-from infra.store.locks import locked
-from infra.tracking.database import LOCK, artifact_root, make_database, tracking_uri
-from infra.tracking.shapes import batches, shorten
-
-if TYPE_CHECKING:
-    from infra.tracking.projection import Projection
-
-CURSOR = "tracking.json"
-CURSOR_LOCK = "tracking.lock"
-PERIOD_S = 2.0
-LINES_PER_SAVE = 1000
 
 logger = logging.getLogger(__name__)
 
 
-class TrackingError(UserError, RuntimeError):
-    """MLflow cannot be served: the message contains the reason and the remedy."""
-
-
-def reconcile(store_root: Path) -> list[str]:
-    """Close the event logs of runs whose driver was killed, and return their ids."""
-    return [folder.name for folder in _runs(store_root) if _close(folder)]
-
-
-def _close(folder: Path) -> bool:
-    """Whether the log lacked its end, and nobody was writing it."""
-    if _last(folder)["event"] == "run_finished":
-        return False
-    try:
-        log = EventLog(folder)
-    except HeldError:
-        return False
-    with closing(log):
-        lines = _complete_lines(folder / EVENTS)
-        first, last = json.loads(lines[0]), json.loads(lines[-1])
-        # The run may have ended, or another process may have closed its log, since the look above.
-        if last["event"] == "run_finished":
-            return False
-        os.truncate(folder / EVENTS, sum(map(len, lines)))
-        seconds = round(last["time"] - first["time"], 3)
-        log.append({"event": "run_finished", "status": "killed", "seconds": seconds, "time": last["time"]})
-    return True
-
-
-def _last(folder: Path) -> Event:
-    event: Event = json.loads(_complete_lines(folder / EVENTS)[-1])
-    return event
-
-
-def catch_up(store_root: Path) -> None:
-    """Send the missing events of every run to MLflow. Raises TrackingError."""
-    failures = []
-    for folder in _runs(store_root):
-        try:
-            _Cursor(store_root, folder).advance()
-        except Exception as error:
-            failures.append(f"{folder.name}: {error}")
-    if failures:
-        raise TrackingError("; ".join(failures[:3]))
-
-
 class Tracker:
-    """Sends a run's events to MLflow during the run, then the remaining events of earlier runs.
+    """The process that sends the events of a run in `store_root` to MLflow; see `infra.tracking.follower`.
 
-    If MLflow is out of reach, this warns once; unsent events are sent later, by this process or a next one.
+    It ends with this process, if that is killed, once it has sent what is in the log.
     """
 
     def __init__(self, store_root: Path, run_id: str) -> None:
-        self._root = store_root
-        self._cursor = _Cursor(store_root, store_root / "runs" / run_id)
-        self._has_warned = False
-        self._is_caught_up = False
-        self._monitor: Any = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
-
-    def start(self) -> None:
-        """Load MLflow and begin to send, every 2 s."""
-        try:
-            # Here and not in the thread: two threads that import large packages at once may see them half made.
-            _projection_class()
-        except ImportError as error:
-            self._warn_once(str(error))
-            return
-        self._thread.start()
+        packages = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            # Without the current folder, which may have modules of any name.
+            [sys.executable, "-P", "-m", "infra.tracking.follower", str(store_root), run_id],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._warnings = threading.Thread(target=self._warn, name="tracking", daemon=True)
+        self._warnings.start()
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Send the remaining events and end; after `timeout_s` the rest is left to the next run or `arctic ui`."""
-        if self._monitor:
-            self._monitor.finish()
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._warn_once(f"not done after {timeout_s:.0f} s")
-
-    def sync(self) -> bool:
-        """Send everything that is in the logs now; False if that failed."""
+        """Wait until the remaining events are sent; after `timeout_s` the rest is left to the next run or
+        `arctic ui`."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
-            self._cursor.advance()
-            if not self._is_caught_up:
-                catch_up(self._root)
-                self._is_caught_up = True
-        except Exception as error:
-            self._warn_once(str(error))
-            return False
-        return True
+            code = self._process.wait(timeout_s)
+            reason = f"its process ended with code {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            reason = f"not done after {timeout_s:.0f} s"
+        self._warnings.join()
+        if reason:
+            logger.warning(f"MLflow: {reason}. The next `arctic run` or `arctic ui` fills it in.")
 
-    def _follow(self) -> None:
-        while not self._stopping.is_set():
-            if self.sync() and self._monitor is None:
-                self._monitor = system_monitor(tracking_uri(self._root), self._cursor.parent)
-            self._stopping.wait(PERIOD_S)
-        self.sync()
-
-    def _warn_once(self, reason: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            first, *_ = reason.strip().splitlines() or ["no reason given"]
-            logger.warning(
-                f"MLflow at {masked(tracking_uri(self._root))}: {shorten(masked(first), 200)}. The run goes on; "
-                "its event log fills MLflow in with the next `arctic run` or `arctic ui`."
-            )
-
-
-class _Cursor:
-    """The position in a run's log up to which MLflow has it: `tracking.json` in the run's folder, bound to one tracking
-    URI. Any process may advance it, one at a time."""
-
-    def __init__(self, store_root: Path, folder: Path) -> None:
-        self._root = store_root
-        self._folder = folder
-        self._state: dict[str, Any] | None = None
-        self._projection: Projection | None = None
-
-    @property
-    def parent(self) -> str | None:
-        """MLflow's id of the whole run; None before it has a row."""
-        runs: dict[str, str] = self._load()["runs"]
-        return runs.get("")
-
-    def advance(self) -> None:
-        """Send the complete lines after the cursor and move it. After an error it does not move."""
-        with locked(self._folder / CURSOR_LOCK, lambda _holder, _seconds: None):
-            self._advance()
-
-    def _advance(self) -> None:
-        saved = self._load()
-        if self._state != saved:
-            # Another process moved the cursor, or this is the first call.
-            self._state, self._projection = saved, None
-        state = self._state
-        try:
-            for events, offset in self._pending(state["offset"]):
-                projection = self._projection = self._projection or self._open(state)
-                for event in events:
-                    projection.apply(event)
-                projection.flush()
-                state |= {"offset": offset, "experiment_id": projection.experiment_id}
-                write_durably(self._folder / CURSOR, json.dumps(state, indent=1))
-        except Exception:
-            # Events that were sent beyond the cursor are sent again, from the state that was saved.
-            self._state = self._projection = None
-            raise
-
-    def _load(self) -> dict[str, Any]:
-        # The same server with other credentials is the same server, and a store holds none.
-        uri = masked(tracking_uri(self._root))
-        path = self._folder / CURSOR
-        if path.exists():
-            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if state["uri"] == uri:
-                return {"curves": {}, **state}
-        return {"uri": uri, "offset": 0, "runs": {}, "curves": {}}
-
-    def _pending(self, offset: int) -> Iterator[tuple[list[Event], int]]:
-        """Events after `offset`, by the thousand, with the offset behind them."""
-        lines = _complete_lines(self._folder / EVENTS, offset)
-        for some in batches(lines, LINES_PER_SAVE):
-            offset += sum(map(len, some))
-            yield [json.loads(line) for line in some], offset
-
-    def _open(self, state: dict[str, Any]) -> "Projection":
-        uri, root = tracking_uri(self._root), artifact_root(self._root)
-        make = _projection_class()
-        make_database(self._root)
-        # MLflow fills another new database, and makes a new experiment, on first use: one process at a time.
-        with locked(self._root / LOCK, lambda _holder, _seconds: None):
-            return make(uri, self._folder, state["runs"], state["curves"], root)
-
-
-MLFLOW_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A server that is down must cost seconds, not the minutes of MLflow's default of 7 retries.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
-}
-"""Set before MLflow is imported, unless the user chose otherwise."""
-
-
-def system_monitor(uri: str, run_id: str | None) -> Any:
-    """MLflow's monitor of this machine's processors, memory, disk, network and NVIDIA GPUs, started on a run, unless
-    MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is "false". None without a run."""
-    if run_id is None or os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() in ("false", "0"):
-        return None
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    make: Any = SystemMetricsMonitor
-    monitor = make(run_id, resume_logging=True, tracking_uri=uri)
-    monitor.start()
-    return monitor
-
-
-def _projection_class() -> "type[Projection]":
-    os.environ.update({name: os.environ.get(name, value) for name, value in MLFLOW_ENVIRONMENT.items()})
-    from infra.tracking.projection import Projection
-
-    # It logs a traceback of each error that it raises as well.
-    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
-    return Projection
-
-
-def _runs(store_root: Path) -> list[Path]:
-    """Folders of the store's runs, ordered by the time of their last event, the latest last."""
-    logs = [path for path in store_root.glob(f"runs/*/{EVENTS}") if _complete_lines(path)]
-    return [path.parent for path in sorted(logs, key=lambda path: (path.stat().st_mtime, path))]
-
-
-def _complete_lines(path: Path, offset: int = 0) -> list[bytes]:
-    """Lines from byte `offset` on; a last one that is still being written, or that a kill cut short, is left out."""
-    if path.stat().st_size <= offset:
-        return []
-    with path.open("rb") as file:
-        file.seek(offset)
-        return [line for line in file if line.endswith(b"\n")]
+    def _warn(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            logger.warning(line.rstrip("\n"))

@@ -3,6 +3,7 @@
 A command imports heavy libraries when it runs, so that `arctic --help` answers at once.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -90,3 +91,6 @@ def main() -> None:
 
         print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        # Python looks through all objects at its end, which takes a second if torch is loaded.
+        gc.freeze()

@@ -10,7 +10,7 @@ import pytest
 from infra.events import EventLog
 from infra.store import Store
 from infra.tracking import catch_up
-from infra.tracking.tracker import CURSOR
+from infra.tracking.cursor import CURSOR
 
 
 @pytest.mark.filterwarnings("ignore:Query string argument")

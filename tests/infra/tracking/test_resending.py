@@ -9,9 +9,10 @@ import pytest
 
 from infra.events import EVENTS
 from infra.store import Store
-from infra.tracking import Tracker, catch_up, reconcile
+from infra.tracking import catch_up, reconcile
+from infra.tracking.cursor import CURSOR
 from infra.tracking.experiments import experiments
-from infra.tracking.tracker import CURSOR
+from infra.tracking.follower import Follower
 from tests.infra.tracking.story import (
     CHAIN,
     SOURCE,
@@ -60,11 +61,11 @@ def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
         return write
 
     tell_whole_run(store)
-    tracker = Tracker(store.root, "tiny-1")
+    follower = Follower(store.root, "tiny-1", report=print)
     with monkeypatch.context() as patch:
         patch.setattr(projection, "MlflowClient", Breaking)
-        assert tracker.sync() is False
-    assert tracker.sync() is True
+        assert follower.sync() is False
+    assert follower.sync() is True
     assert mlflow_of(store).everything() == undisturbed
 
 
@@ -130,15 +131,15 @@ def test_only_complete_lines_are_sent(store: Store, mlflow_of: Any):
     log = store.root / "runs" / "tiny-1" / EVENTS
     story.begin(TRAIN)
     line = json.dumps({"time": START + 9, "event": "metrics", "stage": TRAIN.id, "points": [[1, {"train/loss": 4.0}]]})
-    tracker = Tracker(store.root, "tiny-1")
+    follower = Follower(store.root, "tiny-1", report=print)
     with log.open("a") as file:
         file.write(line[:20])
         file.flush()
-        assert tracker.sync()
+        assert follower.sync()
         assert mlflow_of(store).curve("02 train 1", "train/loss") == []
         file.write(line[20:] + "\n")
         file.flush()
-        assert tracker.sync()
+        assert follower.sync()
     assert mlflow_of(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from infra.store import Store
 from infra.tracking import catch_up
-from infra.tracking.tracker import CURSOR
+from infra.tracking.cursor import CURSOR
 from tests.infra.tracking.story import (
     CHAIN,
     EVALUATE,

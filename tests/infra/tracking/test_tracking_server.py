@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from infra.doctor.machine import listening_sockets
 from infra.events import EventLog
 from infra.store import Store
 from infra.tracking import Tracker, TrackingError, catch_up, serve, tracking_uri
-from infra.tracking.tracker import CURSOR
+from infra.tracking.cursor import CURSOR
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,16 +55,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_events_are_sent_while_the_run_goes_on_and_the_rest_at_its_end(root: Path):
     log = begin_run(root)
     tracker = Tracker(root, "tiny-1")
-    tracker.start()
-    deadline = time.monotonic() + 60
-    while not (root / "runs" / "tiny-1" / CURSOR).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until((root / "runs" / "tiny-1" / CURSOR).exists)
     assert status_in_mlflow(root) == "RUNNING"
     end_run(log)
     tracker.stop()
+    assert status_in_mlflow(root) == "FINISHED"
+
+
+def test_what_a_killed_run_has_told_is_sent_and_no_process_is_left(root: Path, tmp_path: Path):
+    """The folder in which it runs has modules with the names of others."""
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong module')")
+    end_run(begin_run(root))
+    code = (
+        "import sys, time; from pathlib import Path; from infra.tracking import Tracker;"
+        "print(Tracker(Path(sys.argv[1]), 'tiny-1')._process.pid, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-c", code, str(root)]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        run.kill()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
     assert status_in_mlflow(root) == "FINISHED"
 
 
@@ -74,14 +97,29 @@ def test_a_server_that_is_down_costs_one_warning_and_no_event(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     end_run(begin_run(root))
-    tracker = Tracker(root, "tiny-1")
     with caplog.at_level(logging.WARNING, "infra.tracking"):
-        assert tracker.sync() is False
-        assert tracker.sync() is False
-    [warning] = [record.getMessage() for record in caplog.records if record.name.startswith("infra.tracking")]
+        tracker = Tracker(root, "tiny-1")
+        wait_until(lambda: bool(caplog.records))
+        tracker.stop()
+    [warning] = [record.getMessage() for record in caplog.records]
     assert warning.startswith(f"MLflow at {address}: ")
     assert "The run goes on" in warning
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    catch_up(root)
+    assert status_in_mlflow(root) == "FINISHED"
+
+
+@pytest.mark.parametrize(("sent", "reason"), [(signal.SIGSTOP, "not done after 0 s"), (signal.SIGSEGV, "code -11")])
+def test_a_run_outlives_the_process_that_tracks_it(
+    root: Path, caplog: pytest.LogCaptureFixture, sent: signal.Signals, reason: str
+):
+    end_run(begin_run(root))
+    with caplog.at_level(logging.WARNING, "infra.tracking"):
+        tracker = Tracker(root, "tiny-1")
+        os.kill(tracker._process.pid, sent)
+        tracker.stop(timeout_s=0.2 if sent == signal.SIGSTOP else 60)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert reason in warning and "The next `arctic run` or `arctic ui` fills it in." in warning
     catch_up(root)
     assert status_in_mlflow(root) == "FINISHED"
 
