@@ -5,13 +5,13 @@ budgets are CPU seconds, and follow from those that the canonical solution uses 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pipelines.evaluate.tasks.code import extraction as code_extraction
 from pipelines.evaluate.tasks.code.calls import PROGRAM_FILE, loaded
@@ -20,6 +20,7 @@ from pipelines.evaluate.tasks.code.references import Kind, Reference, References
 from pipelines.evaluate.tasks.code.values import first_wrong
 from pipelines.sandbox import Limits, PythonSandbox, budget_s
 from pipelines.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine_memory_bytes
+from pipelines.sandbox.python.sandbox import NOT_RUN
 
 EXTRACTION_FILE = Path(code_extraction.__file__)
 EXTRACTION = EXTRACTION_FILE.read_text(encoding="utf-8")
@@ -32,6 +33,8 @@ TOGETHER_S = 0.25
 """CPU seconds of the canonical solution for the inputs that are tried at once: a wrong result ends no call early."""
 CORRECT = "correct"
 
+Asked = tuple[Sequence[str], str]
+"""The texts that may hold the program, and the name of the function that it defines."""
 Work = TypeVar("Work")
 Decision = TypeVar("Decision")
 
@@ -51,12 +54,6 @@ class Checker:
 
     def __init__(self, sandbox: PythonSandbox, references: References) -> None:
         self._sandbox, self._references = sandbox, references
-
-    def extract(self, texts: Sequence[str], entry_point: str) -> str:
-        """The program in `texts`, see `code_extraction.extract`; the first of them if none can be extracted in time."""
-        with self._sandbox.open(EXTRACTION) as running:
-            reply = running.call("extract", [list(texts), entry_point], EXTRACTION_CPU_S)
-        return reply.value if isinstance(reply.value, str) else texts[0]
 
     def check(self, problem: Problem, program: str) -> Finding:
         """EvalPlus's verdict: base inputs and its own must all be answered, each kind in a fresh process."""
@@ -101,37 +98,58 @@ class Checker:
         return ""
 
 
-def side_by_side(
-    decide: Callable[[PythonSandbox, Work], Decision],
-    works: Sequence[Work],
-    unsafe: str,
-    num_sandboxes: int | None = None,
-    numpy: bool = False,
-) -> list[Decision]:
-    """The results of `decide` for each of `works`, in their order.
+def extract(sandbox: PythonSandbox, answers: Sequence[Asked]) -> list[str]:
+    """The program in each answer, see `code_extraction.extract`; its first text if none can be extracted in time. One
+    process parses many answers; another one goes on behind an answer that ends it."""
+    programs: list[str] = []
+    while len(programs) < len(answers):
+        with sandbox.open(EXTRACTION) as running:
+            for n, (texts, entry_point) in enumerate(answers[len(programs) :]):
+                reply = running.call("extract", [list(texts), entry_point], EXTRACTION_CPU_S)
+                if n and reply.outcome == NOT_RUN:
+                    break
+                programs.append(reply.value if isinstance(reply.value, str) else texts[0])
+    return programs
+
+
+class Sandboxes:
+    """Sandboxes that work side by side, while the context lasts.
 
     Args:
+        most: works at a time.
         unsafe: as for `PythonSandbox`.
-        num_sandboxes: None for one for each processor that this process may use, as far as its memory suffices
-            (`divided`).
+        number: None for one for each processor that this process may use, as far as its memory suffices (`divided`).
         numpy: whether programs may import numpy.
     """
-    count = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
-    limits, count = divided(LIMITS, count, machine_memory_bytes())
-    free: SimpleQueue[PythonSandbox] = SimpleQueue()
 
-    def one(work: Work) -> Decision:
-        sandbox = free.get()
-        try:
-            return decide(sandbox, work)
-        finally:
-            free.put(sandbox)
+    def __init__(self, most: int, unsafe: str, number: int | None = None, numpy: bool = False) -> None:
+        limits, count = divided(LIMITS, min(number or len(os.sched_getaffinity(0)), most), machine_memory_bytes())
+        self._stack, self._free = ExitStack(), SimpleQueue[PythonSandbox]()
+        self._sandboxes = [
+            PythonSandbox(limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE)) for _ in range(count)
+        ]
 
-    with ExitStack() as stack:
-        for _ in range(count if works else 0):
-            sandbox = PythonSandbox(limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE))
-            free.put(stack.enter_context(sandbox))
-        with ThreadPoolExecutor(count) as pool:
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for sandbox in self._sandboxes:
+                self._free.put(stack.enter_context(sandbox))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def map(self, decide: Callable[[PythonSandbox, Work], Decision], works: Iterable[Work]) -> list[Decision]:
+        """The results of `decide` for each of `works`, in their order."""
+
+        def one(work: Work) -> Decision:
+            sandbox = self._free.get()
+            try:
+                return decide(sandbox, work)
+            finally:
+                self._free.put(sandbox)
+
+        with ThreadPoolExecutor(len(self._sandboxes)) as pool:
             return list(pool.map(one, works))
 
 

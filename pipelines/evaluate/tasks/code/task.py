@@ -1,10 +1,10 @@
 """HumanEval+ and MBPP+: does a model's program pass EvalPlus's tests, by its rules."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import Factory, Item, Share, TaskOptions, Verdict, bits_of
-from pipelines.evaluate.tasks.code.judging import Checker, Finding, side_by_side
+from pipelines.evaluate.tasks.code.judging import Asked, Checker, Finding, Sandboxes, extract
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
@@ -24,6 +24,8 @@ PASS_AT = (1, 10, 100)
 """The k of pass@k, if there are that many samples."""
 SAMPLES, TEMPERATURE = 20, 0.2
 """BigCode's, if answers are sampled."""
+EXTRACTED_TOGETHER = 64
+"""Answers from which one process extracts programs."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class CodeTask:
 
     An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with that many samples,
     the same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`, `numpy`: see
-    `side_by_side`.
+    `Sandboxes`.
     """
 
     name: str
@@ -85,8 +87,21 @@ class CodeTask:
         return [self._item(row, problem) for row, problem in enumerate(problems)]
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
-        pairs = list(zip(items, answers, strict=True))
-        return side_by_side(self._verdict, pairs, self.unsafe, self.num_sandboxes, self.numpy)
+        if not items:
+            return []
+        texts = [[answer.text for answer in own if isinstance(answer, Text)] for own in answers]
+        asked = [
+            (self.style.texts(item.gold, text), item.gold.entry_point)
+            for item, own in zip(items, texts, strict=True)
+            for text in own
+        ]
+        with Sandboxes(len(asked), self.unsafe, self.num_sandboxes, self.numpy) as sandboxes:
+            programs = iter(self._programs(sandboxes, asked))
+            works = [
+                (item, own, list(islice(programs, len(of_item))))
+                for item, own, of_item in zip(items, answers, texts, strict=True)
+            ]
+            return sandboxes.map(self._verdict, works)
 
     def _item(self, row: int, problem: Problem) -> Item:
         generations = [
@@ -105,10 +120,16 @@ class CodeTask:
         text = problem.canonical_program
         return Item(problem.problem_id, requests, text, problem, problem.canonical_solution, place=location)
 
-    def _verdict(self, sandbox: PythonSandbox, pair: tuple[Item, Sequence[Answer]]) -> Verdict:
-        item, answers = pair
+    def _programs(self, sandboxes: Sandboxes, asked: Sequence[Asked]) -> Iterable[str]:
+        if not self.style.extracts:
+            return [texts[0] for texts, _ in asked]
+        parts = [asked[n : n + EXTRACTED_TOGETHER] for n in range(0, len(asked), EXTRACTED_TOGETHER)]
+        return chain.from_iterable(sandboxes.map(extract, parts))
+
+    def _verdict(self, sandbox: PythonSandbox, work: tuple[Item, Sequence[Answer], Sequence[str]]) -> Verdict:
+        item, answers, programs = work
         checker = Checker(sandbox, self.references)
-        findings = [self._finding(checker, item.gold, answer.text) for answer in answers if isinstance(answer, Text)]
+        findings = [checker.check(item.gold, program) for program in programs]
         shares = {
             f"pass@{k}{suffix}": Share(pass_at_k(len(findings), sum(map(is_right, findings)), k), 1.0)
             for suffix, is_right in (("", _is_right), ("_base", _is_base_right))
@@ -118,10 +139,6 @@ class CodeTask:
         (gold,) = [answer for answer in answers if isinstance(answer, Likelihood)]
         shares[GOLD] = bits_of(gold, _gold(item.gold)[1])
         return Verdict(shares, findings[0].program, findings[0].reason)
-
-    def _finding(self, checker: Checker, problem: Problem, answer: str) -> Finding:
-        texts = self.style.texts(problem, answer)
-        return checker.check(problem, checker.extract(texts, problem.entry_point) if self.style.extracts else texts[0])
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:

@@ -305,6 +305,17 @@ def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> N
     assert [verdict.reason for verdict in one] == [verdict.reason for verdict in three]
 
 
+def test_an_answer_that_takes_too_long_to_parse_costs_no_other_its_program(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first, the last and two in a row, of answers that one process parses."""
+    monkeypatch.setattr("pipelines.evaluate.tasks.code.judging.EXTRACTION_CPU_S", 0.2)
+    right, endless = FUNCTION + "    return [max(xs[: i + 1]) for i in range(len(xs))]\n", "a b\n" * 20_000
+    answers = [endless, right, endless, endless, right, "no program", endless]
+    result = verdicts(root, "humaneval_plus", "HumanEval/901", answers)
+    assert [passed(verdict) for verdict in result] == [(float(answer == right),) * 2 for answer in answers]
+
+
 def test_long_results_are_compared_too(root: Path) -> None:
     gold = "    return [n / 2 if n % 2 else n for n in range(xs)] if type(xs) is int else xs\n"
     row = HUMANEVAL_ROWS[1] | {"base_input": [[[1]]], "plus_input": [[120_001]], "canonical_solution": gold}
