@@ -140,3 +140,14 @@ def pools_cluster(tmp_path: Path) -> Iterator[Callable[..., PoolsCluster]]:
     yield start
     for cluster in started:
         cluster.stop()
+
+
+@pytest.fixture
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this process without MLflow, which takes seconds each time."""
+
+    class Untracked:
+        def __init__(self, *_: object) -> None: ...
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr("infra.tracking.Tracker", Untracked)

@@ -13,7 +13,7 @@ from infra.plan import plan
 from infra.session import RunInfo, execute
 from infra.store import Store
 
-pytestmark = pytest.mark.usefixtures("two_cpus")
+pytestmark = pytest.mark.usefixtures("two_cpus", "untracked")
 
 
 def write(context, inputs):

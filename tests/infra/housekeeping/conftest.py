@@ -36,14 +36,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3]:
 
 
 @pytest.fixture(autouse=True)
-def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow has separate tests."""
-
-    class Untracked:
-        def __init__(self, *_: object) -> None: ...
-        def stop(self) -> None: ...
-
-    monkeypatch.setattr("infra.tracking.Tracker", Untracked)
+def without_mlflow(untracked: None) -> None: ...
 
 
 @pytest.fixture(params=["folder", "s3"])

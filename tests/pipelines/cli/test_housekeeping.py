@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from infra import Stage, run
 from pipelines.cli import app
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 
 def arctic(*arguments: object) -> str:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
@@ -58,6 +60,7 @@ def test_a_run_travels_in_an_archive(store: Path, tmp_path: Path) -> None:
 
 
 def test_show_ends_with_the_space_that_the_store_takes(store: Path) -> None:
+    (store / "mlflow.db").write_bytes(bytes(1000))
     lines = arctic("show", "--store", store).splitlines()
     table = {line.split()[0]: line.split()[1] for line in lines[lines.index("") + 1 :]}
     assert table["results"] == "2" and table["runs"] == "2" and "MLflow" in table

@@ -10,6 +10,8 @@ from pipelines.errors import OptionError
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
