@@ -12,16 +12,16 @@ source, or the compiled modules that Python itself keeps there.
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from numba import njit
+from numba.core import entrypoints
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.entrypoints import init_all
 
 _NAME_DIGITS, _DIGEST_BYTES = 16, 32
 
@@ -36,7 +36,8 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
 
     def compile_(function: Callable[..., Any]) -> Any:
         dispatcher = njit(**options)(function)
-        dispatcher._compilation_chain_init_hook = _load_extensions
+        # Extensions are loaded when there is something to compile.
+        dispatcher._compilation_chain_init_hook = _do_nothing
         try:
             dispatcher._cache = _MachineCode(function, [*stamp, _digest(function.__code__.co_filename)])
         except RuntimeError:
@@ -46,11 +47,18 @@ def compiler(*included: ModuleType, **options: Any) -> Callable[[Callable[..., A
     return compile_
 
 
-@global_compiler_lock  # type: ignore[untyped-decorator]
-def _load_extensions() -> None:
-    """Let packages add to numba's compiler before it compiles. numba takes its own extensions for loaded as soon as one
-    thread begins to: another one's compilation then fails when their functions appear in its midst."""
-    init_all()
+def _do_nothing() -> None: ...
+
+
+@contextmanager
+def _extensions_deferred() -> Iterator[None]:
+    """Keeps numba from loading what installed packages add to its compiler, for which kept machine code has no use:
+    awkward alone takes half a second."""
+    loaded, entrypoints._already_initialized = entrypoints._already_initialized, True
+    try:
+        yield
+    finally:
+        entrypoints._already_initialized = loaded
 
 
 @cache
@@ -66,10 +74,20 @@ class _MachineCode(FunctionCache):
         self._function, self._stamp = function, stamp
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        context.refresh()
-        self._cache_file = self._file(signature, context.codegen())
+        """The caller holds the compiler's lock."""
+        kept = self._kept(signature, context)
+        if kept is None:
+            # Here and under the lock: numba takes its extensions for loaded as soon as one thread begins to, and the
+            # compilation of another one fails when their functions appear in its midst.
+            entrypoints.init_all()
+        return kept
+
+    def _kept(self, signature: Any, context: Any) -> Any:
         try:
-            return super().load_overload(signature, context)
+            with _extensions_deferred():
+                context.refresh()
+                self._cache_file = self._file(signature, context.codegen())
+                return super().load_overload(signature, context)
         except Exception as error:  # damaged bytes can raise anything
             warnings.warn(
                 f"the kept machine code of {self._function.__name__} is damaged ({error!r}): it is compiled again.",

@@ -125,14 +125,19 @@ machine_code._SealedFile._save_data = refuse
     assert "cannot be kept ([Errno 28] No space left on device)" in warnings
 
 
-def test_threads_wait_for_the_extensions_of_numba_before_they_compile(folder: Path) -> None:
-    """An extension that is slow to load, as numba finds them: by the entry point of an installed package."""
+@pytest.fixture
+def slow_extension(folder: Path) -> None:
+    """As numba finds them: by the entry point of an installed package."""
     (folder / "slow.py").write_text(
         "import time\nloaded = False\ndef load():\n    global loaded\n    time.sleep(1)\n    loaded = True\n"
     )
     (folder / "slow-1.dist-info").mkdir()
     (folder / "slow-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1\n")
     (folder / "slow-1.dist-info" / "entry_points.txt").write_text("[numba_extensions]\ninit = slow:load\n")
+
+
+@pytest.mark.usefixtures("slow_extension")
+def test_threads_wait_for_the_extensions_of_numba_before_they_compile(folder: Path) -> None:
     asked = """
 from concurrent.futures import ThreadPoolExecutor
 from numba.core import event
@@ -146,3 +151,15 @@ with event.install_listener("numba:compile", Watch()), ThreadPoolExecutor(4) as 
     print(*pool.map(kernel.scaled, [1, 2.5, 3, 4.5]))
 """
     assert _run(folder, before=asked)[0] == ["True", "True", "6 15.0 18 27.0"]
+
+
+@pytest.mark.usefixtures("slow_extension")
+def test_extensions_are_loaded_only_to_compile(folder: Path) -> None:
+    """Also behind kept machine code, for another type."""
+    asked = """
+import kernel, slow
+
+for number in (5, 2.5):
+    print(kernel.scaled(number), slow.loaded)
+"""
+    assert _run(folder, before=asked)[0] == ["30 False", "15.0 True"]
