@@ -1,7 +1,7 @@
 """The process beside a run that sends its events to MLflow, started by `infra.tracking.tracker`.
 
-`python -m infra.tracking.follower STORE RUN_ID` works until its standard input ends, which also happens when the run is
-killed. It prints what the run shall tell its user.
+It works until its standard input ends, which also happens when the run is killed. It prints what the run shall tell its
+user.
 """
 
 import gc
@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def system_monitor(uri: str, run_id: str | None) -> Any:
 
 
 def main() -> None:
-    """Follow a run, from the command line."""
+    """Follow the run whose store and id are the arguments of the command line."""
     # Ctrl-C is for the run, whose end this process follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Of its own, as MLflow may print.
@@ -94,11 +95,12 @@ def main() -> None:
         sys.stdin.buffer.read()
         ended.set()
 
+    def tell(message: str) -> None:
+        # Nobody reads behind a run that was killed.
+        with suppress(BrokenPipeError):
+            print(message, file=report)
+
     threading.Thread(target=wait_for_end, daemon=True).start()
-    Follower(Path(store_root), run_id, lambda message: print(message, file=report)).follow(ended)
+    Follower(Path(store_root), run_id, tell).follow(ended)
     # The run waits for the end of this process: Python would look through all of MLflow's objects for most of a second.
     gc.freeze()
-
-
-if __name__ == "__main__":
-    main()

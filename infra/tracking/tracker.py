@@ -1,11 +1,13 @@
 """Keep MLflow up to date with a run, from a process beside it that can never hurt or slow the run."""
 
 import logging
-import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+FOLLOW = "import sys; sys.path.append(sys.argv.pop(1)); from infra.tracking import follower; follower.main()"
+"""Finds this project also where it is not installed."""
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +20,9 @@ class Tracker:
 
     def __init__(self, store_root: Path, run_id: str) -> None:
         packages = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             # Without the current folder, which may have modules of any name.
-            [sys.executable, "-P", "-m", "infra.tracking.follower", str(store_root), run_id],
-            env={**os.environ, "PYTHONPATH": path},
+            [sys.executable, "-P", "-c", FOLLOW, packages, str(store_root), run_id],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -72,7 +72,8 @@ def test_events_are_sent_while_the_run_goes_on_and_the_rest_at_its_end(root: Pat
     assert status_in_mlflow(root) == "FINISHED"
 
 
-def test_what_a_killed_run_has_told_is_sent_and_no_process_is_left(root: Path, tmp_path: Path):
+@pytest.mark.parametrize("is_down", [False, True], ids=["", "its server is down"])
+def test_what_a_killed_run_has_told_is_sent_and_no_process_is_left(root: Path, tmp_path: Path, is_down: bool):
     """The folder in which it runs has modules with the names of others."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong module')")
     end_run(begin_run(root))
@@ -80,13 +81,23 @@ def test_what_a_killed_run_has_told_is_sent_and_no_process_is_left(root: Path, t
         "import sys, time; from pathlib import Path; from infra.tracking import Tracker;"
         "print(Tracker(Path(sys.argv[1]), 'tiny-1')._process.pid, flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    if is_down:
+        environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-P", "-c", code, str(root)]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
+    with (
+        (tmp_path / "errors").open("w") as errors,
+        subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as run,
+    ):
         assert run.stdout is not None
         pid = int(run.stdout.readline())
         run.kill()
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    assert (tmp_path / "errors").read_text() == ""
+    if is_down:
+        catch_up(root)
     assert status_in_mlflow(root) == "FINISHED"
 
 
