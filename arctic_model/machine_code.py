@@ -52,8 +52,8 @@ def _do_nothing() -> None: ...
 
 @contextmanager
 def _extensions_deferred() -> Iterator[None]:
-    """Keeps numba from loading what installed packages add to its compiler, for which kept machine code has no use:
-    awkward alone takes half a second."""
+    """Keeps numba from loading the extensions of installed packages, for which kept machine code has no use: awkward
+    alone takes half a second."""
     loaded, entrypoints._already_initialized = entrypoints._already_initialized, True
     try:
         yield

@@ -1,7 +1,7 @@
 """The process beside a run that sends its events to MLflow, started by `infra.tracking.tracker`.
 
-It works until its standard input ends, which also happens when the run is killed. It prints what the run shall tell its
-user.
+It works until its standard input ends, which also happens when the run is killed. It prints messages to the
+user of the run.
 """
 
 import gc

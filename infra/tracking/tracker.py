@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """The process that sends the events of a run in `store_root` to MLflow; see `infra.tracking.follower`.
 
-    It ends with this process, if that is killed, once it has sent what is in the log.
+    It ends with this process, if that is killed, once it has sent the rest of the log.
     """
 
     def __init__(self, store_root: Path, run_id: str) -> None:

@@ -247,8 +247,8 @@ def silu(gate):
 @compiled
 @no_type_check
 def softmax(scores):
-    """As a new array. Each loop writes what it reads or nothing: one that reads an array and writes another has two
-    forms, whose sums differ, and takes one by how far apart they are in memory."""
+    """As a new array. Each loop writes the array that it reads, or none: one that reads an array and writes another
+    has two forms, whose sums differ, and takes one by how far apart they are in memory."""
     powers = scores - scores.max()
     for index in range(len(powers)):
         powers[index] = np.float32(math.exp(powers[index]))
