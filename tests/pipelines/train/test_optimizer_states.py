@@ -36,6 +36,12 @@ STEPS = 4
 SCHEDULE = {"warmup_tokens": 128, "decay_start_tokens": None, "decay_end_tokens": None}
 
 
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is killed here in the midst of a shard."""
+    monkeypatch.setattr("tests.chaos.chain.SHARD_S", 0.0)
+
+
 def two_phases(**second: Any) -> list[Stage]:
     *before, first = chain(STEPS)
     tokens = before[-2]
