@@ -87,8 +87,9 @@ def test_importing_a_package_imports_nothing_heavy(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.usefixtures("cluster", "untracked")
 @pytest.mark.parametrize("file", EXAMPLES, ids=module_name)
-def test_the_examples_of_a_module_run(file: Path, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_module_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     name = module_name(file)
     tests = [test for test in doctest.DocTestFinder().find(importlib.import_module(name), name) if test.examples]
