@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.servers.local_ray import local_ray
+
 ROOT = Path(__file__).parents[1]
 EXPORTED = {
     "data_recipes": """
@@ -34,11 +36,8 @@ EXAMPLES = sorted(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One Ray for all examples: each would start its own."""
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=2):
+        yield
 
 
 def module_name(file: Path) -> str:

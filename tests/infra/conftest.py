@@ -9,6 +9,7 @@ import pytest
 
 from infra.store import Store
 from infra.tracking import tracking_uri
+from tests.kit.servers.local_ray import local_ray
 
 
 class Tracking:
@@ -71,8 +72,5 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     """A Ray of two CPUs while the tests of a file run."""
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=2):
+        yield

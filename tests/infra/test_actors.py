@@ -8,6 +8,7 @@ import pytest
 
 from infra.context import StageContext
 from infra.groups.actors import map_on_actors
+from tests.kit.servers.local_ray import local_ray
 
 
 def context(folder: Path, *, parallel: bool) -> StageContext:
@@ -60,16 +61,11 @@ def test_an_actor_with_two_cpus_works_on_two_tasks_at_a_time_with_one_worker(tmp
 
 @pytest.mark.slow
 def test_two_tasks_at_a_time_on_ray(tmp_path):
-    import ray
-
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_cpus=4):
         on_ray = context(tmp_path, parallel=True)
         result = map_on_actors(lambda: Pairs(tmp_path), range(4), on_ray, num_actors=2, num_cpus=4.0)
         assert sorted(result) == [(n, n * n) for n in range(4)]
         assert len(list(tmp_path.iterdir())) == 1
-    finally:
-        ray.shutdown()
 
 
 @pytest.mark.slow

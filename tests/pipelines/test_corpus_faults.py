@@ -12,6 +12,7 @@ from infra.context import StageContext
 from infra.store import file_digest
 from pipelines.graph import corpus_graph
 from pipelines.source.web.warc.responses import write_responses
+from tests.kit.servers.local_ray import local_ray
 from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -77,12 +78,7 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, mon
         killing(work, shard, folder, commit, seed, tombs)
 
     monkeypatch.setattr(fanout, "_commit_shard", deadly)
-    import ray
-
-    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_cpus=workers):
         result = build(crawl, tmp_path / "found", parallel=True)
-    finally:
-        ray.shutdown()
     assert len(list(tombs.iterdir())) >= 3
     assert result == expected

@@ -29,6 +29,7 @@ from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood
 from pipelines.evaluate.scorer import Scorer
 from pipelines.models.sharing import expert_group
 from pipelines.models.source import ModelSource
+from tests.kit.servers.local_ray import local_ray
 
 PAIR = Execution(expert_parallel_size=2, tokens_per_batch=64)
 QUESTIONS: list[list[Request]] = [
@@ -140,15 +141,10 @@ def test_rows_that_are_not_aligned_round_otherwise_at_most(our_model: ModelSourc
 
 @pytest.mark.slow
 def test_answers_on_ray(source: ModelSource, tmp_path: Path) -> None:
-    import ray
-
     expected = answers(source, tmp_path / "one", Execution())
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_cpus=4):
         result = answers(source, tmp_path / "four", Execution(2, 1.0, expert_parallel_size=2), parallel=True)
         assert result == expected
-    finally:
-        ray.shutdown()
 
 
 def private_bytes() -> int:

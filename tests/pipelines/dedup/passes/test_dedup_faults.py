@@ -11,6 +11,7 @@ from data_recipes.schema import DedupSection, SemanticSection
 from infra.context import StageContext
 from pipelines.artifacts.documents import Document
 from tests.kit.files import digests
+from tests.kit.servers.local_ray import local_ray
 from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -73,15 +74,10 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     for folder in (tombs, tmp_path / "out", tmp_path / "state"):
         folder.mkdir()
     monkeypatch.setattr(import_module("pipelines.dedup.stage"), "run_task", partial(killing, seed=seed, tombs=tombs))
-    import ray
-
-    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_cpus=workers):
         context = StageContext("dedup[notes]", tmp_path / "out", tmp_path / "state", [].append, parallel=True)
         inputs = dict.fromkeys(("source", "filter"), committed(expected.home))
         metrics = expected.dedup.work(context, inputs)
-    finally:
-        ray.shutdown()
     assert len(list(tombs.iterdir())) >= 2
     assert metrics["data/dropped_semantic_duplicate"] > 1
     assert digests(tmp_path / "out") == digests(expected.path)

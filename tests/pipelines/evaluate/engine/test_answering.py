@@ -15,6 +15,7 @@ from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request, Text
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
+from tests.kit.servers.local_ray import local_ray
 
 SHOTS = "Row 1: naïve café. SELECT x FROM t; " * 6
 QUESTIONS: list[list[Request]] = [
@@ -178,14 +179,9 @@ def test_answers_are_the_same_for_any_number_of_threads(
 
 @pytest.mark.slow
 def test_answers_are_the_same_for_any_number_of_actors(ask: Any) -> None:
-    import ray
-
     expected = ask("here")
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_cpus=4):
         for count in (1, 2, 4):
             assert ask(f"{count} actors", parallel=True, num_actors=count, tokens_per_batch=16) == expected
         options = {"num_actors": 2, "cpus_per_actor": 2.0, "tokens_per_batch": 16}
         assert ask("2 actors with 2 threads", parallel=True, **options) == expected
-    finally:
-        ray.shutdown()

@@ -14,6 +14,7 @@ import pytest
 from arctic_model.training.loop import TrainingError
 from infra.resources.capacity import CapacityError
 from tests.kit.files import digests
+from tests.kit.servers.local_ray import local_ray
 
 pytestmark = pytest.mark.slow
 PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
@@ -62,11 +63,8 @@ def test_local_processes_continue_after_a_kill(workshops: Callable, shared: dict
 
 @pytest.fixture
 def cluster() -> Iterator[None]:
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=2):
+        yield
 
 
 def test_actors_restart_from_their_last_checkpoint_after_a_kill(workshops: Callable, cluster: None) -> None:
