@@ -111,7 +111,7 @@ class Evaluation:
         return [json.loads(line) for line in text.split("\n")[:-1]]
 
     def results(self) -> dict[str, bytes]:
-        (artifact,) = Store(self._store).artifacts()
+        (artifact,) = (each for each in Store(self._store).artifacts() if each.manifest.name == "evaluate")
         return {name: (artifact.path / name).read_bytes() for name in (SCORES, DIFFERENCES, SAMPLES_FILE)}
 
 
@@ -121,7 +121,7 @@ def evaluation(start, checkpoint: Path, root: Path, tmp_path: Path) -> Callable[
 
 
 def answers(journal: Sequence[tuple[str, Any]]) -> list[str]:
-    """Keys of the model's answers; the others are verdicts."""
+    """Keys of the model's answers; the others are verdicts, and the seconds of each answer."""
     return [key for key, _ in journal if "/" not in key]
 
 
@@ -142,7 +142,7 @@ def test_killed_at_any_point_it_goes_on_with_what_is_missing_and_ends_in_the_sam
     calm.wait_for(process, 1, 1)
     calm.finish(process)
     whole, expected = calm.journal(), calm.results()
-    assert len(answers(whole)) > 2 * len(whole) / 3
+    assert len(answers(whole)) > len(whole) / 3
     assert len({*dict(whole)}) == len(whole)
 
     storm = evaluation("storm")
