@@ -41,6 +41,17 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """For each test: a run in this process leaves the variables of its Ray behind, with which no other cluster
+    starts."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 class PoolsCluster:
     """A cluster of this machine with the pools of `ray_cluster.yaml`, and Ray's own autoscaler and simulated machines.
 
