@@ -21,6 +21,9 @@ from hypothesis import settings
 
 # pytest runs one process per core: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The background of a script ignores Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine is no reason to fail, and a failure is to be the same on the next run.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")

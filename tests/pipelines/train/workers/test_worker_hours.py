@@ -118,5 +118,5 @@ def test_a_clock_keeps_its_files_in_the_state_folder_that_the_runner_made(tmp_pa
         return {"hours": worker_hours(context.state, []).worker_hours}
 
     stage = Stage("train", "1", 1, {}, {}, work)
-    built = build(stage, Store(tmp_path / "store").open(), lambda _: None, False)
+    built = build(stage, Store(tmp_path / "store").open(), lambda _: None, None)
     assert built.manifest.metrics["hours"] >= 2 * 5 / 3600
