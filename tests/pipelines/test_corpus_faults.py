@@ -35,7 +35,7 @@ def crawl(tmp_path) -> Path:
     return tmp_path
 
 
-def killing(work, shard, folder, commit, seed, tombs):
+def killing(work, shard, folder, stop, commit, seed, tombs):
     """The shard as it is, in a worker that dies first for three in ten of them, before or after the work."""
     name = f"{folder.parent.parent.parent.name}-{folder.name}"
     draw = random.Random(f"{seed} {name}")
@@ -46,7 +46,7 @@ def killing(work, shard, folder, commit, seed, tombs):
             scratch.mkdir(exist_ok=True)
             work(shard, scratch)
         os._exit(9)
-    commit(work, shard, folder)
+    return commit(work, shard, folder, stop)
 
 
 def build(crawl: Path, home: Path, parallel: bool) -> dict[str, str]:
@@ -74,8 +74,8 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, mon
     tombs.mkdir()
     commit = fanout._commit_shard
 
-    def deadly(work, shard, folder):
-        killing(work, shard, folder, commit, seed, tombs)
+    def deadly(work, shard, folder, stop=None):
+        return killing(work, shard, folder, stop, commit, seed, tombs)
 
     monkeypatch.setattr(fanout, "_commit_shard", deadly)
     with local_ray(num_cpus=workers):
