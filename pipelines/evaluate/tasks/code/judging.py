@@ -5,13 +5,14 @@ budgets are CPU seconds, and follow from those that the canonical solution uses 
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pipelines.evaluate.tasks.code import extraction as code_extraction
 from pipelines.evaluate.tasks.code.calls import PROGRAM_FILE, loaded
@@ -112,8 +113,9 @@ def extract(sandbox: PythonSandbox, answers: Sequence[Asked]) -> list[str]:
     return programs
 
 
-class Sandboxes:
-    """Sandboxes that work side by side, while the context lasts.
+@contextmanager
+def sandboxes(most: int, unsafe: str, number: int | None = None, numpy: bool = False) -> Iterator["Sandboxes"]:
+    """Sandboxes that work side by side.
 
     Args:
         most: works at a time.
@@ -121,23 +123,19 @@ class Sandboxes:
         number: None for one for each processor that this process may use, as far as its memory suffices (`divided`).
         numpy: whether programs may import numpy.
     """
+    limits, count = divided(LIMITS, min(number or len(os.sched_getaffinity(0)), most), machine_memory_bytes())
+    make = partial(PythonSandbox, limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE))
+    with ExitStack() as stack:
+        yield Sandboxes([stack.enter_context(make()) for _ in range(count)])
 
-    def __init__(self, most: int, unsafe: str, number: int | None = None, numpy: bool = False) -> None:
-        limits, count = divided(LIMITS, min(number or len(os.sched_getaffinity(0)), most), machine_memory_bytes())
-        self._stack, self._free = ExitStack(), SimpleQueue[PythonSandbox]()
-        self._sandboxes = [
-            PythonSandbox(limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE)) for _ in range(count)
-        ]
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for sandbox in self._sandboxes:
-                self._free.put(stack.enter_context(sandbox))
-            self._stack = stack.pop_all()
-        return self
+class Sandboxes:
+    """Sandboxes that were entered, each for one work at a time."""
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __init__(self, entered: Sequence[PythonSandbox]) -> None:
+        self._number, self._free = len(entered), SimpleQueue[PythonSandbox]()
+        for sandbox in entered:
+            self._free.put(sandbox)
 
     def map(self, decide: Callable[[PythonSandbox, Work], Decision], works: Iterable[Work]) -> list[Decision]:
         """The results of `decide` for each of `works`, in their order."""
@@ -149,7 +147,7 @@ class Sandboxes:
             finally:
                 self._free.put(sandbox)
 
-        with ThreadPoolExecutor(len(self._sandboxes)) as pool:
+        with ThreadPoolExecutor(self._number) as pool:
             return list(pool.map(one, works))
 
 

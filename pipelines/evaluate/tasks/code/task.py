@@ -12,7 +12,7 @@ from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import Factory, Item, Share, TaskOptions, Verdict, bits_of
-from pipelines.evaluate.tasks.code.judging import Asked, Checker, Finding, Sandboxes, extract
+from pipelines.evaluate.tasks.code.judging import Asked, Checker, Finding, Sandboxes, extract, sandboxes
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
@@ -49,7 +49,7 @@ class CodeTask:
 
     An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with that many samples,
     the same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`, `numpy`: see
-    `Sandboxes`.
+    `sandboxes`.
     """
 
     name: str
@@ -95,13 +95,13 @@ class CodeTask:
             for item, own in zip(items, texts, strict=True)
             for text in own
         ]
-        with Sandboxes(len(asked), self.unsafe, self.num_sandboxes, self.numpy) as sandboxes:
-            programs = iter(self._programs(sandboxes, asked))
+        with sandboxes(len(items), self.unsafe, self.num_sandboxes, self.numpy) as ready:
+            programs = iter(self._programs(ready, asked))
             works = [
                 (item, own, list(islice(programs, len(of_item))))
                 for item, own, of_item in zip(items, answers, texts, strict=True)
             ]
-            return sandboxes.map(self._verdict, works)
+            return ready.map(self._verdict, works)
 
     def _item(self, row: int, problem: Problem) -> Item:
         generations = [
@@ -120,11 +120,11 @@ class CodeTask:
         text = problem.canonical_program
         return Item(problem.problem_id, requests, text, problem, problem.canonical_solution, place=location)
 
-    def _programs(self, sandboxes: Sandboxes, asked: Sequence[Asked]) -> Iterable[str]:
+    def _programs(self, ready: Sandboxes, asked: Sequence[Asked]) -> Iterable[str]:
         if not self.style.extracts:
             return [texts[0] for texts, _ in asked]
         parts = [asked[n : n + EXTRACTED_TOGETHER] for n in range(0, len(asked), EXTRACTED_TOGETHER)]
-        return chain.from_iterable(sandboxes.map(extract, parts))
+        return chain.from_iterable(ready.map(extract, parts))
 
     def _verdict(self, sandbox: PythonSandbox, work: tuple[Item, Sequence[Answer], Sequence[str]]) -> Verdict:
         item, answers, programs = work

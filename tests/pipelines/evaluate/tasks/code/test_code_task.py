@@ -4,8 +4,10 @@ import gzip
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -17,6 +19,7 @@ from pipelines.evaluate.suites import SUITES
 from pipelines.evaluate.task import DataError, Item, TaskOptions, Verdict
 from pipelines.evaluate.tasks.code import task as code
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, MBPP_PLUS, TASKS, CodeTask, pass_at_k
+from pipelines.sandbox import PythonSandbox
 
 HUMANEVAL_ROWS = [
     {
@@ -294,15 +297,23 @@ def test_inputs_and_results_have_their_types(root: Path) -> None:
     assert [passed(verdict) for verdict in result] == [(1, 1), (1, 1), (0, 0)]
 
 
+def with_sandboxes(root: Path, number: int) -> CodeTask:
+    return replace(TASKS["humaneval_plus"](TaskOptions(root, chat=True)), num_sandboxes=number)
+
+
 def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> None:
-    task = TASKS["humaneval_plus"](TaskOptions(root, chat=True))
-    item = task.items()[1]
     answers = [answer for answer, _, _ in JUDGED]
-    one, three = (
-        judge(CodeTask(task.name, task.benchmark, task.style, root, num_sandboxes=n), [item] * len(answers), answers)
-        for n in (1, 3)
-    )
+    tasks = (with_sandboxes(root, number) for number in (1, 3))
+    one, three = (judge(task, task.items()[1:2] * len(answers), answers) for task in tasks)
     assert [verdict.reason for verdict in one] == [verdict.reason for verdict in three]
+
+
+def test_no_more_sandboxes_start_than_there_are_problems(root: Path) -> None:
+    """Of more, each would have less of the machine's memory."""
+    task = with_sandboxes(root, 3)
+    with mock.patch("pipelines.evaluate.tasks.code.judging.PythonSandbox", wraps=PythonSandbox) as made:
+        task.score(task.items()[1:2], [[*[Text(FUNCTION + "    return xs\n", "end", 0)] * 3, GOLD]])
+    assert made.call_count == 1
 
 
 def test_an_answer_that_takes_too_long_to_parse_costs_no_other_its_program(
