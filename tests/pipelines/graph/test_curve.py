@@ -7,11 +7,11 @@ import pytest
 from data_recipes.schema import RunRecipe
 from pipelines import load_recipe
 from pipelines.graph.curve import steps_to_measure
+from tests.kit.lengthened import LENGTHS
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
-LENGTHS = ("phases.1.tokens=147456", "phases.2.tokens=147456", "phases.3.tokens=425984")
 KEEP = ("train.checkpoint_every_steps=24", "train.keep_weights_every_steps=24")
-"""Phases of 72, 72 and 208 steps of 2,048 tokens; the weights of the steps 24, 48, 72, 96 and so on are saved."""
+"""The weights of the steps 24, 48, 72, 96 and so on are saved."""
 
 
 def recipe(*overrides: str) -> RunRecipe:

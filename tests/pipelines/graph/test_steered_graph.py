@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from pipelines import load_recipe
+from tests.kit.lengthened import LENGTHS
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
-LENGTHS = ("phases.1.tokens=147456", "phases.2.tokens=147456", "phases.3.tokens=425984")
-"""Phases of 72, 72 and 208 steps."""
 STAGES = ("mix[1]", "train[1]", "mix[2]", "train[2]", "mix[3]", "train[3]")
 
 
