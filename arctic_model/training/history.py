@@ -25,8 +25,8 @@ def read(file: Path, last_step: int) -> list[Record]:
     if not file.is_file():
         return []
     records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line) if line.endswith("}") else {"step": last_step + 1}
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+        record = json.loads(line) if line.endswith("\n") else {"step": last_step + 1}
         if record["step"] > last_step:
             break
         records.append(record)

@@ -29,6 +29,8 @@ from infra.housekeeping.roots import result_name, run_records
 from infra.stage import KEY_LENGTH, digest
 from infra.store import MANIFEST, Store, rename_durably
 from infra.store.files import file_digest
+from infra.store.locks import Waiting, locked
+from infra.store.remote import LOCK
 
 INDEX = "archive.json"
 FORMAT = 1
@@ -87,23 +89,31 @@ def export_run(store: Store, run_id: str, file: Path) -> Exported:
     return Exported(tuple(sorted(artifacts)), file.stat().st_size, tuple(sorted(names - artifacts.keys())))
 
 
-def import_run(store: Store, file: Path) -> Imported:
+def import_run(store: Store, file: Path, waiting: Waiting) -> Imported:
     """Commit the results of an archive to `store`, each after its digests were checked, and add its run.
 
     Results that the store has stay as they are. After an error or a kill, committed results stay, and the next call
     takes the rest.
 
+    Args:
+        store: An opened store.
+        file: The archive.
+        waiting: Called while another process builds a result of the archive, or prunes the store.
+
     Raises:
         ArchiveError: The archive is malformed, or content differs from its digest.
     """
-    committed: list[str] = []
-    present: list[str] = []
-    with _opened(file) as archive:
-        run_id, names = _index(archive)
-        for name in names:
-            (committed if _take_result(archive, name, store) else present).append(name)
-        _take_run(archive, run_id, store)
-    return Imported(run_id, tuple(committed), tuple(present))
+    committed: dict[str, None] = {}
+    while True:
+        with _opened(file) as archive:
+            run_id, names = _index(archive)
+            committed |= {name: None for name in names if _take_result(archive, name, store, waiting)}
+            _take_run(archive, run_id, store)
+        # A prune that began before the store had the run removes its results. The next one leaves them.
+        with store.pruning_blocked(waiting):
+            store.refresh()
+        if all((store.root / "stages" / name / MANIFEST).exists() for name in names):
+            return Imported(run_id, tuple(committed), tuple(name for name in names if name not in committed))
 
 
 def _add_result(archive: tarfile.TarFile, artifact: Artifact) -> None:
@@ -174,9 +184,14 @@ def _next(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo:
     member = archive.next()
     if member is None:
         raise ArchiveError(f"the archive ends before {name}. Copy it again.")
-    if not member.isreg() or member.name != name:
+    if not _is_plain(member) or member.name != name:
         raise ArchiveError(f"{member.name}: expected the plain file {name}. Export the run again.")
     return member
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Whether it has as many bytes in the archive as it says: one with holes may unfold to any size."""
+    return member.isreg() and not member.issparse()
 
 
 def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -201,23 +216,27 @@ def _safe(name: object, member: str) -> str:
     return name
 
 
-def _take_result(archive: tarfile.TarFile, name: str, store: Store) -> bool:
-    """Commit the next result of an archive; False if the store already holds it."""
+def _take_result(archive: tarfile.TarFile, name: str, store: Store, waiting: Waiting) -> bool:
+    """Commit the next result of an archive; False if the store already holds it, or another process built it while
+    this one waited."""
     member = _next(archive, f"stages/{name}/{MANIFEST}")
     manifest = _manifest(_text(archive, member), member.name)
     if _name_of(manifest) != name:
         raise ArchiveError(f"{member.name}: the manifest of {_name_of(manifest)}. Export the run again.")
     path = store.result_path(manifest.name, manifest.subject, manifest.key)
-    is_new = not (path / MANIFEST).exists()
     scratch = store.scratch_of(path)
     try:
         for entry in manifest.files:
             _take_file(archive, f"stages/{name}/{entry.path}", entry, scratch)
-        if is_new:
+        if (path / MANIFEST).exists():
+            return False
+        # A commit removes the state of the stage, which a running attempt needs.
+        with locked(path.with_name(f"{path.name}.state") / LOCK, waiting):
+            is_new = not (path / MANIFEST).exists()
             store.commit_as(manifest, scratch)
+        return is_new
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return is_new
 
 
 def _manifest(text: bytes, member: str) -> Manifest:
@@ -247,6 +266,8 @@ def _manifest(text: bytes, member: str) -> Manifest:
 
 def _take_file(archive: tarfile.TarFile, name: str, entry: FileEntry, folder: Path) -> None:
     member = _next(archive, name)
+    if member.size != entry.bytes:
+        raise ArchiveError(f"{name}: {member.size:,} bytes instead of {entry.bytes:,}. Copy the archive again.")
     target = folder / entry.path
     target.parent.mkdir(parents=True, exist_ok=True)
     hashed = hashlib.sha256()
@@ -255,7 +276,7 @@ def _take_file(archive: tarfile.TarFile, name: str, entry: FileEntry, folder: Pa
         while piece := content.read(PIECE_BYTES):
             hashed.update(piece)
             file.write(piece)
-    if (member.size, hashed.hexdigest()) != (entry.bytes, entry.sha256):
+    if hashed.hexdigest() != entry.sha256:
         raise ArchiveError(f"{name}: damaged, its bytes have another digest. Copy the archive again.")
 
 
@@ -267,7 +288,7 @@ def _take_run(archive: tarfile.TarFile, run_id: str, store: Store) -> None:
     try:
         while member := archive.next():
             file = _safe(member.name.removeprefix(f"runs/{run_id}/"), member.name)
-            if not member.isreg():
+            if not _is_plain(member):
                 raise ArchiveError(f"{member.name}: not a plain file. Export the run again.")
             (scratch / file).write_bytes(_text(archive, member))
         _require_log(scratch / EVENTS, run_id)
@@ -280,7 +301,7 @@ def _take_run(archive: tarfile.TarFile, run_id: str, store: Store) -> None:
 
 def _require_log(file: Path, run_id: str) -> None:
     try:
-        events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        events = [json.loads(line) for line in file.read_bytes().splitlines()]
         logged = events[0]["run_id"] if events[0]["event"] == "run_started" else None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ArchiveError(f"{EVENTS}: not the event log of a run ({error}). Export the run again.") from None

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from infra.context import Event
-from infra.events import EVENTS, EventLog, HeldError
+from infra.events import EVENTS
 from infra.stage import Stage
 from infra.store import Store
+from infra.store.locks import is_locked
 
 State = Literal["ended", "running", "open"]
 
@@ -55,7 +55,7 @@ def results_of(stages: Sequence[Stage]) -> set[str]:
     return {result_name(stage.name, stage.subject, key) for stage in stages for key in (stage.key, *stage.continues)}
 
 
-def _record(lines: Sequence[str], state: State) -> RunRecord:
+def _record(lines: Sequence[bytes], state: State) -> RunRecord:
     first: Event = json.loads(lines[0])
     results = {
         result_name(stage["name"], stage["subject"], key)
@@ -65,36 +65,30 @@ def _record(lines: Sequence[str], state: State) -> RunRecord:
     return RunRecord(first["run_id"], first["name"], first["time"], frozenset(results), state)
 
 
-def _remote_logs(store: Store) -> Iterator[tuple[str, Sequence[str]]]:
+def _remote_logs(store: Store) -> Iterator[tuple[str, Sequence[bytes]]]:
     if store.remote is None:
         return
     for entry in store.remote.objects.entries("runs"):
         _, run_id, file = entry.name.split("/", 2)
-        if file == EVENTS and (lines := _whole_lines(store.remote.objects.get(entry.name).decode())):
+        if file == EVENTS and (lines := _whole_lines(store.remote.objects.get(entry.name))):
             yield run_id, lines
 
 
-def _lines(folder: Path) -> Sequence[str]:
+def _lines(folder: Path) -> Sequence[bytes]:
     file = folder / EVENTS
-    return _whole_lines(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return _whole_lines(file.read_bytes()) if file.is_file() else []
 
 
-def _whole_lines(text: str) -> list[str]:
-    """Lines of a log; the last that a kill cut short is left out."""
-    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+def _whole_lines(log: bytes) -> list[bytes]:
+    """Lines of a log; the last that a kill cut short is left out. In a text there are other ends of lines as well."""
+    return [line for line in log.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def _has_ended(lines: Sequence[str]) -> bool:
+def _has_ended(lines: Sequence[bytes]) -> bool:
     last: Mapping[str, Any] = json.loads(lines[-1])
     return bool(last["event"] == "run_finished")
 
 
-def _is_written(folder: Path, lines: Sequence[str]) -> bool:
+def _is_written(folder: Path, lines: Sequence[bytes]) -> bool:
     """Whether a process holds the log of a run on this file system."""
-    if _has_ended(lines):
-        return False
-    try:
-        with closing(EventLog(folder)):
-            return False
-    except HeldError:
-        return True
+    return not _has_ended(lines) and is_locked(folder / EVENTS)

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 FOOTER_BYTES = 16 * 2**10
@@ -22,10 +23,11 @@ def write_durably(path: Path, content: str | bytes) -> None:
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """Move a finished folder to its name, its files flushed to disk before. An existing target is not replaced."""
-    for file in source.rglob("*"):
-        if file.is_file():
-            _fsync(file)
+    """Move a finished folder to its name, all that it holds flushed to disk before: files, and the folders that name
+    them. An existing target is not replaced."""
+    for path in (source, *source.rglob("*")):
+        if path.is_file() or path.is_dir():
+            _fsync(path)
     try:
         source.rename(target)
     except OSError:
@@ -33,6 +35,15 @@ def rename_durably(source: Path, target: Path) -> None:
             raise
         shutil.rmtree(source, ignore_errors=True)
     _fsync(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there, so that after a kill it is whole or gone; its remains then have a hidden name
+    like that of scratch. A folder that cannot be moved stays as it is."""
+    discarded = folder.with_name(f".{folder.name.removeprefix('.')}.{secrets.token_hex(4)}")
+    with suppress(OSError):
+        folder.rename(discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ that a process holds stays: the lock of a stage, a result in the working folder,
 """
 
 import json
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from infra.store.cache import empty_unused, is_used
-from infra.store.files import folder_bytes
+from infra.store.files import folder_bytes, remove_folder
 from infra.store.locks import try_lock
 from infra.store.objects import Entry
 from infra.store.remote import LOCK, MANIFEST, Remote
@@ -83,7 +82,7 @@ def _remove_unheld(folder: Path, state: Path) -> None:
         else:
             if not try_lock(lock, state / LOCK):
                 return
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def _is_held(state: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Leases on stages in object storage: they save double work, and nothing else rests on them.
+"""Leases in object storage: on stages, to save double work, and on pruning, to protect the content of commits.
 
 The holder rewrites its lease every few seconds. A waiting process watches the lease's version: one that stays the same
 for longer than `STALE_S` of the watcher's own clock has no holder any more and is taken over, by a write that succeeds
@@ -55,7 +55,8 @@ class Lease:
             self._look(before)
 
     def release(self) -> None:
-        """Remove the lease, if it is still this process's own."""
+        """Remove the lease, if it is still this process's own. Its loss may not be known yet."""
+        self.renew()
         if not self.lost:
             self.objects.delete(self.name)
 

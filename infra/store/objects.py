@@ -63,6 +63,10 @@ class MissingObjectError(ObjectError):
     """There is no such object, or no such bucket."""
 
 
+class DamagedObjectError(ObjectError):
+    """The bytes of an object have another digest than it is named by."""
+
+
 class ExistsError(ObjectError):
     """Another writer made the object first."""
 

@@ -25,13 +25,15 @@ from typing import TypeVar
 from infra.artifact import FileEntry, Manifest
 from infra.host.surroundings import home_folder, private_folder
 from infra.store.cache import make_room, use
-from infra.store.files import file_digest, write_durably
+from infra.store.files import file_digest, remove_folder, write_durably
 from infra.store.lease import Lease, leased
 from infra.store.locks import Waiting
-from infra.store.objects import Entry, ExistsError, MissingObjectError, ObjectError, Objects
+from infra.store.objects import DamagedObjectError, Entry, ExistsError, MissingObjectError, Objects
 
 MANIFEST = "manifest.json"
 LOCK = "lock"
+RESTORING = ".restoring"
+"""In a state that is being restored: a kill may have left part of it."""
 WORK_VARIABLE = "ARCTIC_WORK"
 TRANSFERS = 16
 """Files that one process sends or fetches at a time."""
@@ -99,7 +101,7 @@ class Remote:
         """As `refresh`, of the result that belongs at `folder` of the working folder."""
         entry = self.objects.head(self._name("manifests", folder))
         if entry is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
         elif not (folder / MANIFEST).exists():
             self._take_manifest(entry)
 
@@ -157,7 +159,19 @@ class Remote:
         if digests is None:
             return
         folder, needed = self._state_folder(state), frozenset(digests.values())
-        _in_parallel(lambda file: self._put_new(f"{folder}/{digests[file]}", file), digests)
+        changed: list[Path] = []
+
+        def store(file: Path) -> None:
+            name = f"{folder}/{digests[file]}"
+            self._put_new(name, file)
+            if _stamp(file) != snapshots.digests[file][0]:
+                # It was written while it was sent: the object may have other bytes than those of its name.
+                self.objects.delete(name)
+                changed.append(file)
+
+        _in_parallel(store, digests)
+        if changed:
+            return
         listing = {file.relative_to(state).as_posix(): sha256 for file, sha256 in digests.items()}
         self.objects.put(f"{folder}.json", json.dumps(listing, sort_keys=True).encode())
         self.objects.delete(*(f"{folder}/{sha256}" for sha256 in snapshots.stored - needed))
@@ -165,20 +179,28 @@ class Remote:
 
     def restore_state(self, state: Path) -> bool:
         """Fetch the stored state of a stage that this working folder has none of; False if content that the last
-        snapshot lists is missing, so that nothing is restored. Raises ObjectError."""
-        if any(file.name != LOCK for file in state.iterdir()):
+        snapshot lists is missing or damaged, so that nothing is restored. Raises ObjectError."""
+        marker = state / RESTORING
+        if marker.exists():
+            _empty(state)
+        elif any(file.name != LOCK for file in state.iterdir()):
             return True
         folder = self._state_folder(state)
         try:
             listing: Mapping[str, str] = json.loads(self.objects.get(f"{folder}.json"))
         except MissingObjectError:
+            marker.unlink(missing_ok=True)
             return True
+        marker.touch()
         try:
             _in_parallel(lambda path: self._fetch(f"{folder}/{listing[path]}", listing[path], state / path), listing)
-        except MissingObjectError:
-            for path in listing:
-                (state / path).unlink(missing_ok=True)
+        except (MissingObjectError, DamagedObjectError):
+            # Content that is there is never sent again, so the damaged must go.
+            self.drop_state(state)
+            _empty(state)
+            marker.unlink()
             return False
+        marker.unlink()
         return True
 
     def drop_state(self, state: Path) -> None:
@@ -244,7 +266,7 @@ class Remote:
         try:
             self.objects.download(name, partial)
             if file_digest(partial) != sha256:
-                raise ObjectError(
+                raise DamagedObjectError(
                     f"{self.objects.place}/{name}: damaged, its bytes have another digest. Remove the "
                     "results that name it with arctic verify --drop, then run the same command again."
                 )
@@ -270,6 +292,15 @@ def _settled(state: Path, snapshots: Snapshots) -> dict[Path, str] | None:
     if {file: _stamp(file) for file in _files(state)} != stamps:
         return None
     return {file: known[file][1] for file in stamps}
+
+
+def _empty(state: Path) -> None:
+    """Remove all but the lock and the marker."""
+    for path in state.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (LOCK, RESTORING):
+            path.unlink()
 
 
 def _digest(file: Path) -> str:

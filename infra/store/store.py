@@ -26,7 +26,7 @@ from infra.artifact import Artifact, FileEntry, Manifest, released
 from infra.host.surroundings import account_name
 from infra.stage import Stage
 from infra.store.errors import StoreError, disk_full
-from infra.store.files import file_digest, footer_digest, rename_durably, write_durably
+from infra.store.files import file_digest, footer_digest, remove_folder, rename_durably, write_durably
 from infra.store.lease import Lease, leased, repeated
 from infra.store.locks import Waiting, locked
 from infra.store.objects import ObjectError
@@ -54,7 +54,10 @@ class Turn:
             self.lease.require()
 
     def snapshot(self, remote: Remote, state: Path) -> None:
-        """Store the stage's state; a failure is reported and not raised, since a next snapshot may succeed."""
+        """Store the stage's state, unless another run took the stage over; a failure is reported and not raised, since
+        a next snapshot may succeed."""
+        if self.lease and self.lease.lost:
+            return
         try:
             remote.save_state(state, self._snapshots)
             self.trouble = ""
@@ -171,7 +174,7 @@ class Store:
         with locked(self.state(stage) / LOCK, waiting), self._leased(stage, waiting) as turn:
             turn.committed = self.find(stage)
             if turn.committed:
-                shutil.rmtree(self.state(stage), ignore_errors=True)
+                remove_folder(self.state(stage))
             for leftover in self._folder(stage.name).glob(f".{self._leaf(stage)}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield turn
@@ -309,7 +312,7 @@ class Store:
             self.remote.drop_state(state)
         write_durably(scratch / MANIFEST, text)
         rename_durably(scratch, path)
-        shutil.rmtree(state, ignore_errors=True)
+        remove_folder(state)
         return self.read(path)
 
     def publish_run(self, run_id: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from arctic_model.checkpoint.reading import checkpoints, step_of
 from arctic_model.training import history
 from arctic_model.training.saving import CHECKPOINTS, HISTORY
-from infra.store.files import link_or_copy
+from infra.store.files import link_or_copy, remove_folder
 from pipelines.train.workers.attempts import FOLDER as WORKER_TIME
 
 
@@ -36,7 +36,7 @@ def keep(folder: Path, every_steps: int) -> None:
     """Keep checkpoints at an interval of steps next to `folder`, which is removed once its phase is done; 0: none."""
     permanent = [each for each in checkpoints(folder / CHECKPOINTS) if every_steps and step_of(each) % every_steps == 0]
     if permanent:
-        shutil.rmtree(_kept(folder), ignore_errors=True)
+        remove_folder(_kept(folder))
         _link(folder, _kept(folder), permanent)
 
 

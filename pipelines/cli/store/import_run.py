@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal.console import print_text, standard_output
+from pipelines.cli.terminal.console import WaitLines, print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
 
 
@@ -18,6 +18,6 @@ def command(
     from infra.store import Store
 
     with Store(store).writing() as opened:
-        imported = import_run(opened, archive)
+        imported = import_run(opened, archive, WaitLines())
     present = f", {len(imported.present)} were there before" if imported.present else ""
     print_text(standard_output(), f"{imported.run_id}: {len(imported.committed)} results committed{present}")

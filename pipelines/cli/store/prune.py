@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.terminal.console import plain_table, print_text, standard_output
+from pipelines.cli.terminal.console import WaitLines, plain_table, print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
 from pipelines.cli.terminal.units import bytes_text
 
@@ -58,7 +58,7 @@ def command(
         _print(find_garbage(opened, needed, last=last, forget=forget or [], more=more))
         print_text(console, "Nothing is removed yet: add --apply.")
         return
-    _print(prune(opened.open(), needed, last=last, forget=forget or [], more=more, waiting=_report))
+    _print(prune(opened.open(), needed, last=last, forget=forget or [], more=more, waiting=WaitLines()))
 
 
 def _optimizer_states(store: "Store") -> "More":
@@ -68,12 +68,6 @@ def _optimizer_states(store: "Store") -> "More":
     if store.remote:
         raise OptionError("--optimizer-states: results in object storage are removed whole only. Leave it out.")
     return ended_optimizer_states
-
-
-def _report(holder: str, seconds: float) -> None:
-    """A line at the beginning of a wait, and one every half minute."""
-    if seconds % 30 < 1:
-        print_text(standard_output(), f"waiting for {holder}, {seconds:.0f} s")
 
 
 def _print(pruning: "Pruning") -> None:

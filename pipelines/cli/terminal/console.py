@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WAIT_LINE_S = 30.0
+
 
 def standard_output() -> Console:
     """A console on standard output; a file or pipe has no width, so that a reason stays on one searchable line."""
@@ -16,6 +18,18 @@ def standard_output() -> Console:
 def print_text(console: Console, text: str, style: str | None = None) -> None:
     """Print text as it is: no markup, no wrapping."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class WaitLines:
+    """Prints for whom a command waits (`infra.store.locks.Waiting`): at once, and then every half minute."""
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def __call__(self, holder: str, seconds: float) -> None:
+        if seconds >= self._next_s:
+            self._next_s = seconds + WAIT_LINE_S
+            print_text(standard_output(), f"waiting for {holder}, {seconds:.0f} s")
 
 
 def print_fields(console: Console, fields: Mapping[str, Any]) -> None:

@@ -4,17 +4,29 @@ import hashlib
 import io
 import json
 import os
+import socket
 import tarfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.artifact import Manifest
+from infra.context import StageContext
+from infra.housekeeping import archive as archives
 from infra.housekeeping.archive import ArchiveError, export_run, import_run
+from infra.housekeeping.prune import find_garbage, prune
 from infra.plan import plan
+from infra.stage import Stage
 from infra.store import Store
 from tests.infra.housekeeping.conftest import chain, run
+
+
+def ignore(_holder: str, _seconds: float) -> None:
+    """Nobody else has the store."""
+
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -42,7 +54,7 @@ def rewrite(file: Path, members: Members) -> None:
 
 
 def test_another_store_takes_a_run_and_reuses_its_results(store: Store, tmp_path: Path, archive: Path) -> None:
-    imported = import_run(store, archive)
+    imported = import_run(store, archive, ignore)
     assert len(imported.committed) == 2 and not imported.present
     assert [step.action for step in plan(store, chain(1))] == ["reuse", "reuse"]
     origin = Store(tmp_path / "origin")
@@ -53,14 +65,14 @@ def test_another_store_takes_a_run_and_reuses_its_results(store: Store, tmp_path
     folder = Path("runs") / imported.run_id
     for name in ("lock.json", "events.jsonl"):
         assert (store.root / folder / name).read_bytes() == (origin.root / folder / name).read_bytes()
-    again = import_run(store, archive)
+    again = import_run(store, archive, ignore)
     assert not again.committed and len(again.present) == 2
 
 
 def test_two_exports_of_a_run_have_the_same_bytes_in_every_kind_of_store(
     store: Store, tmp_path: Path, archive: Path
 ) -> None:
-    run_id = import_run(store, archive).run_id
+    run_id = import_run(store, archive, ignore).run_id
     export_run(store, run_id, tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()
 
@@ -108,6 +120,19 @@ def flipped(suffix: str) -> Callable[[Members], Members]:
     return change
 
 
+def longer(members: Members) -> Members:
+    return [(member, content * (2 if member.name.endswith("sub/text") else 1)) for member, content in members]
+
+
+def hollow(members: Members) -> Members:
+    """A file with a hole (GNU tar, `--sparse`): a few bytes that unfold to any size."""
+    for index, (member, content) in enumerate(members):
+        if member.name.endswith("sub/text"):
+            member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(2**40)}
+            members[index] = member, f"1\n{2**40 - len(content)}\n{len(content)}\n".encode().ljust(512, b"\0") + content
+    return members
+
+
 def linked(members: Members) -> Members:
     for member, _ in members:
         if member.name.endswith("sub/text"):
@@ -152,6 +177,8 @@ ATTACKS: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a flipped bit in the log": (flipped("events.jsonl"), "not the event log of a run"),
     "a member outside": (renamed("sub/text", "../../text"), "expected the plain file"),
     "an absolute member": (renamed("stages/", "/stages/"), "expected the plain file"),
+    "a file with a hole": (hollow, "expected the plain file"),
+    "a file of another size": (longer, "bytes instead of"),
     "a link": (linked, "expected the plain file"),
     "a path that climbs": (with_manifest(escape), "is no path of a result's file"),
     "an absolute path": (with_manifest(absolute), "is no path of a result's file"),
@@ -173,7 +200,7 @@ def test_an_archive_that_was_tampered_with_is_refused_and_writes_nothing_outside
     store = Store(tmp_path / "parent" / "folder" / "store").open()
     before = {path for path in tmp_path.rglob("*") if store.root not in path.parents}
     with pytest.raises(ArchiveError, match=message):
-        import_run(store, archive)
+        import_run(store, archive, ignore)
     assert {path for path in tmp_path.rglob("*") if store.root not in path.parents} == before
     assert list((store.root / "runs").iterdir()) == []
     assert [path for path in store.root.rglob(".*") if path.name != ".pruning.lock"] == []
@@ -187,16 +214,16 @@ def test_an_archive_that_was_cut_short_is_refused(size: int, archive: Path, tmp_
     # Behind the last member, a tar file has only zeros.
     archive.write_bytes(content[:size] if size >= 0 else content[: len(content.rstrip(b"\0")) - 10])
     with pytest.raises(ArchiveError):
-        import_run(Store(tmp_path / "store").open(), archive)
+        import_run(Store(tmp_path / "store").open(), archive, ignore)
 
 
 def test_a_compressed_file_is_no_archive(archive: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "packed.tar", "w:gz") as packed:
         packed.add(archive)
     with pytest.raises(ArchiveError, match="not a whole archive"):
-        import_run(Store(tmp_path / "store").open(), tmp_path / "packed.tar")
+        import_run(Store(tmp_path / "store").open(), tmp_path / "packed.tar", ignore)
     with pytest.raises(ArchiveError, match="no such archive"):
-        import_run(Store(tmp_path / "store"), tmp_path / "none.tar")
+        import_run(Store(tmp_path / "store"), tmp_path / "none.tar", ignore)
 
 
 def test_an_import_that_is_killed_is_ended_by_the_next(
@@ -213,6 +240,49 @@ def test_an_import_that_is_killed_is_ended_by_the_next(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "rename", dying)
-        import_run(store, archive)
-    import_run(store, archive)
+        import_run(store, archive, ignore)
+    import_run(store, archive, ignore)
     assert [step.action for step in plan(store, chain(1))] == ["reuse", "reuse"]
+
+
+def test_results_that_a_prune_removes_before_the_store_has_their_run_are_taken_again(
+    store: Store, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_run, removed = archives._take_run, list[str]()
+
+    def late(*arguments: Any) -> None:
+        if not removed:
+            removed.extend(each.name for each in prune(store, waiting=ignore).garbage if each.kind == "result")
+        take_run(*arguments)
+
+    monkeypatch.setattr(archives, "_take_run", late)
+    imported = import_run(store, archive, ignore)
+    assert len(removed) == 2
+    assert sorted(imported.committed) == sorted(removed) and not imported.present
+    assert [step.action for step in plan(store, chain(1))] == ["reuse", "reuse"]
+    assert not [each for each in find_garbage(store).garbage if each.kind == "result"]
+
+
+def test_an_import_waits_for_a_running_attempt_and_takes_its_result(archive: Path, tmp_path: Path) -> None:
+    """Its commit would remove the finished work that the attempt goes on from."""
+    store, source = Store(tmp_path / "store").open(), chain(1)[0]
+    with ExitStack() as attempt:
+        attempt.enter_context(store.building(source, ignore))
+        (store.state(source) / "shards").mkdir()
+        held = []
+
+        def built(holder: str, _seconds: float) -> None:
+            held.append((holder, (store.state(source) / "shards").exists()))
+            write_and_commit(store, source)
+            attempt.close()
+
+        imported = import_run(store, archive, built)
+    assert held == [(f"process {os.getpid()} on {socket.gethostname()}", True)]
+    assert [name.partition("/")[0] for name in imported.present] == ["source"]
+    assert [name.partition("/")[0] for name in imported.committed] == ["filter"]
+
+
+def write_and_commit(store: Store, stage: Stage) -> None:
+    scratch = store.scratch(stage)
+    metrics = stage.work(StageContext(stage.id, scratch, store.state(stage), [].append), {})
+    store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=0, provenance={}, shards={})

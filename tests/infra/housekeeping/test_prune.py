@@ -228,3 +228,11 @@ def test_a_removal_that_is_cut_short_hides_nothing_of_a_later_build(
         prune(store, last=0, waiting=ignore)
     assert run(store, chain(1)).ok
     assert kinds(store)["scratch of a dead attempt"] == 0
+
+
+def test_names_may_hold_any_character_that_is_no_end_of_a_line(tmp_path: Path) -> None:
+    """U+2028 and the like end a line of a text, not one of a log."""
+    store = Store(tmp_path / "store").open()
+    run(store, chain(1), "tiny\u2028\u0085\x1c\x0bruns")
+    assert [record.name for record in run_records(store)] == ["tiny\u2028\u0085\x1c\x0bruns"]
+    assert kinds(store)["result"] == 0

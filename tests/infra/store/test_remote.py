@@ -14,7 +14,7 @@ from infra.fanout import map_shards
 from infra.plan import plan
 from infra.runner import Outcome, run_inline
 from infra.stage import Stage
-from infra.store import MANIFEST, Store, StoreError, cache, objects, remote
+from infra.store import MANIFEST, Store, StoreError, cache, objects
 from infra.store.cache import LIMIT_VARIABLE
 from infra.store.objects import AddressError, Objects
 from tests.infra.store.chains import chain, run, stored, write
@@ -233,41 +233,3 @@ def test_no_secret_is_stored(s3: S3, machine: Callable[[str], Store]) -> None:
     contents = [*stored(s3).values(), *(file.read_bytes() for file in store.root.rglob("*") if file.is_file())]
     assert len(contents) > 8
     assert not [content for content in contents if CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() in content]
-
-
-def test_a_snapshot_removes_the_content_that_only_earlier_ones_listed(s3: S3, machine: Callable[[str], Store]) -> None:
-    """As training does, which removes all but its last checkpoints."""
-    store, stage = machine("first"), chain()[0]
-    state = store.state(stage)
-    state.mkdir(parents=True)
-    snapshots = remote.Snapshots()
-    assert store.remote
-    for step in range(4):
-        (state / f"step-{step}").write_text(f"weights of step {step}")
-        if step > 1:
-            (state / f"step-{step - 2}").unlink()
-        store.remote.save_state(state, snapshots)
-        states = {content for name, content in stored(s3).items() if re.search(r"states/.*/\w+$", name)}
-        assert states == {f"weights of step {each}".encode() for each in range(max(0, step - 1), step + 1)}
-    again = machine("second")
-    assert again.remote
-    again.state(stage).mkdir(parents=True)
-    assert again.remote.restore_state(again.state(stage))
-    assert sorted(file.name for file in again.state(stage).iterdir()) == ["step-2", "step-3"]
-
-
-def test_unfinished_work_whose_content_is_gone_begins_again_and_says_so(
-    s3: S3, machine: Callable[[str], Store]
-) -> None:
-    def broken(context: StageContext, inputs: object) -> dict[str, float]:
-        (context.state / "half").write_text("half")
-        raise ValueError("broken")
-
-    run(machine("first"), chain(broken)[:1])
-    [content] = [name for name in stored(s3) if re.search(r"states/.*/\w+$", name) and stored(s3)[name] == b"half"]
-    Objects(s3.address()).delete(content)
-    outcome, events = run(machine("second"), chain()[:1])
-    assert outcome.ok
-    assert [event["message"] for event in events if event["event"] == "warning"] == [
-        "the stored unfinished work is incomplete: the stage begins again"
-    ]
