@@ -8,7 +8,7 @@ Example:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -70,6 +70,8 @@ class SizeOptions:
     checkpoint_layers: bool = False
     finetune: str = ""
     """Fine-tune to size: its name in the recipe; of a preset "full", "lora" or "lora-fp8". "" sizes pretraining."""
+    phase: str = ""
+    """Phase of the recipe to size; "" sizes the one that needs the most memory."""
 
     def overrides(self) -> list[str]:
         """In the syntax of `--set`, so that the recipe's own checks apply."""
@@ -85,8 +87,8 @@ class SizeOptions:
 @dataclass(frozen=True)
 class Sizing:
     """The model to size and its parallel config; `tokens` that are trained like this, None for a preset that no recipe
-    trains. `name` names the phase too if they differ; `evaluated_by`: processes that share the experts in evaluation,
-    None for the fewest that hold them."""
+    trains. `name` names the phases too if they differ; `evaluated_by`: processes that share the experts in evaluation,
+    None for the fewest that hold them; `phases`: of the recipe that are trained like this."""
 
     name: str
     config: ArcticConfig
@@ -95,6 +97,7 @@ class Sizing:
     evaluated_by: int | None = None
     lora: Lora | None = None
     """Adapters that are trained instead of the weights."""
+    phases: tuple[str, ...] = ()
 
     @property
     def memory(self) -> Memory:
@@ -133,18 +136,32 @@ class EvaluationEstimate:
 
 
 @dataclass(frozen=True)
+class PartEstimate:
+    """A part of a run that is trained in one way: its `phases`, its tokens and their sequences, the bytes that a worker
+    needs with its reserve, tokens/s of all workers, and what it costs."""
+
+    phases: tuple[str, ...]
+    tokens: int
+    sequence_length: int
+    memory_bytes: int
+    tokens_per_s: float
+    bill: Bill
+
+
+@dataclass(frozen=True)
 class SizeEstimate:
     """The estimate for one model on one number of GPUs.
 
     Attributes:
-        sizing: The model and its parallel config, of the phase that needs the most memory if they differ.
+        sizing: The model and its parallel config; of the phase that was asked for, or else of the one that needs the
+            most memory.
         gpu_name: Name of the GPU in `GPUS`.
         memory: Bytes of one worker by part.
         traffic: Bytes that one worker sends per step.
         step: Seconds of one step by part.
         windows: Seconds of each exchange of a layer, and of the computation that hides it.
         price_per_hour: Price per GPU-hour in USD.
-        bill: Days, GPU-hours and cost; None for a preset, which has no tokens.
+        parts: The parts of the run, one after the other; none of a preset, which has no tokens.
         memory_with: Bytes of one worker with activation-checkpointing policies that keep less, by policy.
         evaluation: Memory and GPUs for evaluating the model.
     """
@@ -156,9 +173,20 @@ class SizeEstimate:
     step: StepTime
     windows: Windows
     price_per_hour: float
-    bill: Bill | None
+    parts: Sequence[PartEstimate]
     memory_with: Mapping[str, int]
     evaluation: "EvaluationEstimate"
+
+    @property
+    def tokens(self) -> int:
+        """Of all parts."""
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def bill(self) -> Bill | None:
+        """Days, GPU-hours and cost of all parts; None for a preset."""
+        columns = zip(*(astuple(part.bill) for part in self.parts), strict=True)
+        return Bill(*map(sum, columns)) if self.parts else None
 
     @property
     def gpu(self) -> Gpu:
@@ -206,8 +234,8 @@ def rooflines(size: SizeEstimate) -> "Mapping[str, Roofline]":
 
 
 def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
-    """The estimate of the part that needs the most memory, with the bill of all."""
-    sizing = max(parts, key=lambda part: part.memory.total)
+    """The estimate of the part that needs the most memory, or has the phase of the options, with the bill of all."""
+    sizing = max(_of_phase(parts, options.phase), key=lambda part: part.memory.total)
     config, parallel, gpu = sizing.config, sizing.parallel, GPUS[options.gpu]
     price = gpu.price_per_hour if options.price_per_hour is None else options.price_per_hour
     return SizeEstimate(
@@ -218,7 +246,7 @@ def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
         step=sizing.step(gpu, options.mfu),
         windows=windows(config, parallel, gpu, options.mfu),
         price_per_hour=price,
-        bill=_bill(parts, gpu, options.mfu, price),
+        parts=[_part(each, gpu, options.mfu, price) for each in parts if each.tokens is not None],
         memory_with={
             policy: replace(sizing, parallel=replace(parallel, activation_checkpointing=policy)).memory.total
             for policy in LESS_KEPT[parallel.activation_checkpointing]
@@ -235,14 +263,22 @@ def _evaluation(sizing: Sizing, gpu: Gpu) -> EvaluationEstimate:
     return EvaluationEstimate(size, evaluation_memory(sizing.config, size, num_sequences), fewest)
 
 
-def _bill(parts: Sequence[Sizing], gpu: Gpu, mfu: float, price: float) -> Bill | None:
-    """Of all parts of a run, one after the other."""
-    bills = []
-    for part in parts:
-        if part.tokens is not None:
-            step = part.step(gpu, mfu)
-            bills.append(bill(part.tokens, step.tokens_per_s, part.parallel.num_workers, price))
-    return Bill(*(sum(column) for column in zip(*map(astuple, bills), strict=True))) if bills else None
+def _of_phase(parts: Sequence[Sizing], phase: str) -> Sequence[Sizing]:
+    """The parts that train a phase; all if it is ""."""
+    of_phase = [part for part in parts if not phase or phase in part.phases]
+    if not of_phase:
+        names = dict.fromkeys(name for part in parts for name in part.phases)
+        hint = did_you_mean(phase, names) or f"There are {', '.join(names) or 'none'}."
+        raise OptionError(f"--phase {phase!r}: the recipe has no such phase. {hint}")
+    return of_phase
+
+
+def _part(sizing: Sizing, gpu: Gpu, mfu: float, price: float) -> PartEstimate:
+    assert sizing.tokens is not None
+    parallel, memory, speed = sizing.parallel, sizing.memory, sizing.step(gpu, mfu).tokens_per_s
+    cost = bill(sizing.tokens, speed, parallel.num_workers, price)
+    needed = memory.total + memory.reserve.total
+    return PartEstimate(sizing.phases, sizing.tokens, parallel.sequence_length, needed, speed, cost)
 
 
 def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> list[Sizing]:
@@ -253,18 +289,24 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> 
     if not run.phases:
         raise OptionError("the recipe has no phases. Name the fine-tune to size with --finetune.")
     tokens: dict[tuple[ArcticConfig, ParallelConfig], int] = {}
-    labels: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
+    phases: dict[tuple[ArcticConfig, ParallelConfig], dict[str, None]] = {}
     for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
         length = run.sequence_lengths[number - 1]
         for segment in segments:
             part = phase_config(run, number), parallel_config(segment.train, length)
             tokens[part] = tokens.get(part, 0) + segment.tokens(length)
-            labels.setdefault(part, f"phase {phase.name}")
-    name = run.model.preset
+            phases.setdefault(part, {})[phase.name] = None
+    evaluated_by = run.evaluate.expert_parallel_size
     return [
-        Sizing(f"{name}, {labels[part]}" if len(tokens) > 1 else name, *part, count, run.evaluate.expert_parallel_size)
-        for part, count in tokens.items()
+        Sizing(_name(run, names if len(tokens) > 1 else ()), *part, tokens[part], evaluated_by, phases=tuple(names))
+        for part, names in phases.items()
     ]
+
+
+def _name(run: RunRecipe, phases: Collection[str]) -> str:
+    """The preset, with the phases if there are any to tell apart."""
+    plural = "s" if len(phases) > 1 else ""
+    return f"{run.model.preset}, phase{plural} {', '.join(phases)}" if phases else run.model.preset
 
 
 def _of_finetune(run: RunRecipe, name: str) -> Sizing:

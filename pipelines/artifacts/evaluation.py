@@ -38,7 +38,8 @@ headline, null if it has no right and wrong; `verdict`: "correct", or the error 
 measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's words that
 one training document holds, null if no document is known to hold any; `responses`: JSON list of all raw answers, each a
 generated `text` with its `finish` (all samples of pass@k), or the `log_probability` of a `continuation` in nats with
-`is_greedy`; `num_truncated`: ids that were cut from the prompt; `num_tokens`: ids of the answer, null if not known."""
+`is_greedy`; `num_truncated`: ids that were cut from the prompt; `num_tokens`: ids of the answer, null if not known; and
+all else that its request states: stops, limits, and the `context` or `prompt` if that is not the item's own."""
 SECONDS = "answer_seconds"
 """Series that an evaluation measures of itself: wall seconds of the answers of each row of SAMPLES."""
 EVIDENCE_FILE = "tables/contamination.parquet"

@@ -9,7 +9,7 @@ from typing import Any
 from infra.context import StageContext
 from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import Difference, Score
-from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request
+from pipelines.evaluate.engine.requests import Answer, Generation, Request
 from pipelines.evaluate.notes import is_complete
 from pipelines.evaluate.statistics.comparison import difference
 from pipelines.evaluate.statistics.enterprise import (
@@ -116,7 +116,12 @@ def samples(results: Sequence[TaskResult], contamination: Contamination) -> list
             "verdict": verdict.reason,
             "shares": json.dumps({name: list(share) for name, share in verdict.shares.items()}),
             "contamination": contamination.get((result.name, item.item_id)),
-            "responses": json.dumps([_response(*pair) for pair in zip(item.requests, answers, strict=True)]),
+            "responses": json.dumps(
+                [
+                    asked(item, request) | answer._asdict()
+                    for request, answer in zip(item.requests, answers, strict=True)
+                ]
+            ),
         }
         for result in results
         for item, verdict, answers in zip(result.items, result.verdicts, result.answers, strict=True)
@@ -129,11 +134,10 @@ def seconds_of(results: Sequence[TaskResult], seconds: Mapping[Request, float]) 
     return [round(sum(seconds.get(request, 0.0) for request in item.requests), 3) for item in items]
 
 
-def _response(request: Request, answer: Answer) -> dict[str, Any]:
-    """A raw answer; for a log-likelihood also the scored text: the continuation, and the context if it is not the
-    item's prompt."""
-    own = {"continuation": request.continuation} if isinstance(request, LogLikelihood) else {}
-    return {**own, **answer._asdict()}
+def asked(item: Item, request: Request) -> dict[str, Any]:
+    """A request of an item as SAMPLES hold it beside the answer: its fields, without the item's own prompt."""
+    own = ("prompt", item.prompt), ("context", item.prompt)
+    return {name: value for name, value in asdict(request).items() if (name, value) not in own}
 
 
 def asked_otherwise(

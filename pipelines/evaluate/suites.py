@@ -100,6 +100,7 @@ class Suite:
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
             "data": {file: self._content(file) for file in files},
+            **({"long_context_bytes": [*self.long_context_bytes]} if self.long_context_bytes else {}),
             **({"own": [extension.fingerprint() for extension in self.own]} if self.own else {}),
         }
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from data_recipes.lock import Lock
 from data_recipes.section import RecipeError
 from data_recipes.sections.evaluation import TaskSection
+from infra.artifact import Artifact
 from infra.stage import Stage
 from infra.store import MANIFEST, Store
 from pipelines import evaluate
+from pipelines.artifacts.evaluation import Scores
 from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.from_recipe import named_suite
-from pipelines.evaluate.suites import Suite, runs_programs
+from pipelines.evaluate.suites import Suite, runs_programs, unknown_task
 from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.graph.chain import Graph
@@ -24,6 +26,7 @@ from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, reso
 from pipelines.report.evaluation import stage as evaluation_page
 from pipelines.sandbox import UNSAFE
 
+DEFAULT_SUITE = "smoke"
 FILES_SHOWN = 3
 VLLM = "vllm:"
 """Before the folder of a model that vLLM computes."""
@@ -36,9 +39,9 @@ class EvaluationOptions:
     Attributes:
         checkpoints: Folders of checkpoints: ours, results of train stages, Hugging Face models; or a store, for the
             checkpoints of its latest run.
-        suite: Suites and tasks.
+        suite: Suites and tasks; none for the suite smoke, or with `rescore` for those that were asked.
         root: Folder of the evaluation data.
-        limit: Maximum number of items per task; None for all.
+        limit: Maximum number of items per task; None for all, or with `rescore` for as many as were asked.
         against: Another checkpoint to compare with, item by item.
         tokenizer: Folder of the checkpoints' tokenizer; None for their own.
         rescore: Judge stored answers again: `checkpoints` are then folders of evaluations.
@@ -87,19 +90,20 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
     """
     _check(options)
-    suite = _suite(options)
-    lacking = suite.missing_files()
-    if lacking and len(lacking) == len(suite.build(chat=False)):
-        raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
+    for suite in _suites(options):
+        lacking = suite.missing_files()
+        if lacking and len(lacking) == len(suite.build(chat=False)):
+            raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
+    if options.rescore:
+        pairs = zip(dict.fromkeys(options.checkpoints), _suites(options), strict=True)
+        rescored = [_rescored(*pair) for pair in pairs]
+        name = f"evaluate-{rescored[-1].subject}"
+        return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
     execution = evaluate.Execution(
         options.actors, options.threads, options.gpus_per_actor, expert_parallel_size=options.expert_parallel_size
     )
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
-    if options.rescore:
-        rescored = [_rescored(folder, suite) for folder in dict.fromkeys(options.checkpoints)]
-        name = f"evaluate-{rescored[-1].subject}"
-        return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
     if options.model.startswith(VLLM):
         asked = [_vllm_stage(options.model, suite)]
         return Graph(f"evaluate-{asked[0].subject}", _compared(asked[0].subject, asked), Lock(None, {}, {}, {}))
@@ -127,12 +131,42 @@ def _vllm_stage(name: str, suite: Suite) -> Stage:
 
 
 def _rescored(folder: Path, suite: Suite) -> Stage:
-    """The stage that judges the answers of the evaluation in `folder` again. Raises OptionError if it is none."""
+    """The stage that judges the answers of the evaluation in `folder` again."""
+    manifest = _evaluation(folder).manifest
+    return evaluate.rescoring_stage(manifest.subject, folder.resolve(), manifest.key, suite)
+
+
+def _evaluation(folder: Path) -> Artifact:
+    """The evaluation in a folder. Raises OptionError if there is none."""
     folder = folder.resolve()
-    manifest = Store(folder.parents[2]).read(folder).manifest if (folder / MANIFEST).is_file() else None
-    if manifest is None or manifest.name != "evaluate":
+    artifact = Store(folder.parents[2]).read(folder) if (folder / MANIFEST).is_file() else None
+    if artifact is None or artifact.manifest.name != "evaluate":
         raise OptionError(f"--rescore {folder}: not the result of an evaluation. Give a folder of stages/evaluate.")
-    return evaluate.rescoring_stage(manifest.subject, folder, manifest.key, suite)
+    return artifact
+
+
+def _suites(options: EvaluationOptions) -> list[Suite]:
+    """The suite of all checkpoints, or that of each evaluation whose answers are judged again."""
+    if not options.rescore:
+        return [_suite(options)]
+    return [_suite_of(_evaluation(folder), options) for folder in dict.fromkeys(options.checkpoints)]
+
+
+def _suite_of(evaluation: Artifact, options: EvaluationOptions) -> Suite:
+    """The tasks and items that an evaluation asked, as far as the options do not choose others."""
+    then = evaluation.manifest.params["suite"]
+    skipped = Scores.read(evaluation.path).skipped
+    names = options.suite or tuple(name for name in then["tasks"] if name not in skipped)
+    unnamed = [name for name in names if not options.suite and unknown_task(name)]
+    if unnamed:
+        raise OptionError(
+            f"--rescore {evaluation.path}: it asked {', '.join(unnamed)}, which takes more than this name. Name the "
+            "tasks with --suite, as they were asked."
+        )
+    suite = _suite(replace(options, suite=names, limit=options.limit or then["limit"]))
+    return replace(
+        suite, max_new_tokens=then["max_new_tokens"], long_context_bytes=tuple(then.get("long_context_bytes", ()))
+    )
 
 
 def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
@@ -150,7 +184,7 @@ def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
 def missing_data(options: EvaluationOptions) -> str:
     """The evaluation files that are missing in the data root, with the remedy; "" if all are there. Raises
     OptionError."""
-    lacking = _suite(options).missing_files()
+    lacking = {name: files for suite in _suites(options) for name, files in suite.missing_files().items()}
     tasks = "; ".join(f"{name}: {_shown(files)}" for name, files in lacking.items())
     return f"Missing are {tasks}. Run: arctic eval-data fetch --root {options.root}" if lacking else ""
 
@@ -165,7 +199,7 @@ def _named(name: str, options: EvaluationOptions) -> TaskSection:
 
 
 def _suite(options: EvaluationOptions) -> Suite:
-    names = [_named(name, options) if ":" in name else name for name in options.suite]
+    names = [_named(name, options) if ":" in name else name for name in options.suite or (DEFAULT_SUITE,)]
     try:
         suite = named_suite(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
     except RecipeError as error:
@@ -202,7 +236,7 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError("--model: another engine is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
-    if options.numpy and not runs_programs(options.suite):
+    if options.numpy and not runs_programs(options.suite or (DEFAULT_SUITE,)):
         raise OptionError("--numpy: no --suite asks for programs. Leave it out, or add humaneval_plus or mbpp_plus.")
     if not any(name.startswith(HARNESS) for name in options.suite) and (
         options.num_fewshot is not None or options.include or options.seed != FEWSHOT_SEED

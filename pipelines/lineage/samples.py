@@ -26,7 +26,7 @@ class Sample:
         prompt: The input of the model.
         gold: The right answer.
         responses: The output of the model, one line for each answer: a text with its tokens and the reason why it ends,
-            or a choice with its log-probability in nats.
+            or a choice with its log-probability in nats, behind its own context if that is not the prompt.
         answer: The answer that was scored.
         seconds: How long the answers took, None if that was not measured.
     """
@@ -98,4 +98,6 @@ def _line(response: dict[str, Any]) -> str:
         tokens = "" if count is None else f", {count:,} tokens"
         return f"({response['finish']}{tokens}) {response['text']}"
     greedy = ", greedy" if response["is_greedy"] else ""
-    return f"({response['log_probability']:.3f} nats{greedy}) {response['continuation'].strip()}"
+    # Choices of some tasks differ in the text before them, which is not the item's prompt then.
+    before = f"{response['context']} | " if "context" in response else ""
+    return f"({response['log_probability']:.3f} nats{greedy}) {before}{response['continuation'].strip()}"

@@ -243,6 +243,25 @@ def test_the_phase_that_needs_the_most_memory_is_sized_and_the_bill_is_that_of_a
     assert mixed.bill.gpu_hours == pytest.approx(hours / sum(tokens))
 
 
+def test_every_part_of_a_run_is_listed_and_any_of_them_sized() -> None:
+    """The long phase shares each sequence between eight GPUs, and needs less than those before it."""
+    recipe = RECIPES / "runs" / "arctic_480b_32k.toml"
+    text, of_long = printed(recipe, SizeOptions()), printed(recipe, SizeOptions(phase="long"))
+    most, long = (estimate(recipe, SizeOptions(phase=phase)) for phase in ("", "long"))
+    assert [part.phases for part in most.parts] == [("general", "code", "enterprise"), ("long",)]
+    assert [part.sequence_length for part in most.parts] == [4096, 32_768]
+    assert most.parts == long.parts and most.bill == long.bill
+    assert f"the run: {sum(part.tokens for part in most.parts):,} tokens" in text
+    for part, size in zip(most.parts, (most, long), strict=True):
+        assert part.memory_bytes == size.memory.total + size.memory.reserve.total
+        assert row(text, ", ".join(part.phases))[-1].strip() == f"{part.bill.days:,.1f}"
+    assert most.traffic.keys_forward == 0 < long.traffic.keys_forward
+    assert "context-parallel over 8" in of_long and of_long.startswith("arctic-480b, phase long: ")
+    with pytest.raises(UserError, match="--phase 'lonk': the recipe has no such phase. Did you mean long"):
+        estimate(recipe, SizeOptions(phase="lonk"))
+    assert len(estimate(Path("arctic-480b")).parts) == 0
+
+
 def test_an_amendment_that_changes_no_size_changes_no_estimate() -> None:
     recipe = RECIPES / "runs" / "quickstart.toml"
     assert estimate(recipe, None, ["amendments=[{from_step=200, train.peak_lr=0.001}]"]) == estimate(recipe)

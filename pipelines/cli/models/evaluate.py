@@ -31,7 +31,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="Suite (enterprise, academic, long_context, smoke), task such as spider, lm_eval:NAME, or "
-            "module:Class; repeatable."
+            "module:Class; repeatable. Default: smoke, or with --rescore the tasks that were asked."
         ),
     ] = None,
     chat: Annotated[
@@ -60,7 +60,10 @@ def command(
         Path, typer.Option(envvar="ARCTIC_EVAL_DATA", help="Folder of the evaluation data; see arctic eval-data fetch.")
     ] = Path("eval_data"),
     limit: Annotated[
-        int | None, typer.Option(help="Maximum number of items per task. Default: all, or 32 in the suite smoke.")
+        int | None,
+        typer.Option(
+            help="Maximum number of items per task. Default: all, 32 in the suite smoke, or as many as --rescore finds."
+        ),
     ] = None,
     against: Annotated[Path | None, typer.Option(help="Folder of another checkpoint to compare with per item.")] = None,
     tokenizer: Annotated[
@@ -97,7 +100,7 @@ def command(
 
     options = EvaluationOptions(
         checkpoints=tuple(checkpoints or ()),
-        suite=tuple(suite or ["smoke"]),
+        suite=tuple(suite or ()),
         root=root,
         limit=limit,
         against=against,

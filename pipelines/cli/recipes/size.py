@@ -22,6 +22,9 @@ def command(
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Keep only each layer's input and recompute the layer.")
     ] = False,
+    phase: Annotated[
+        str, typer.Option(help="Phase of the recipe to size. Default: the one that needs the most memory.")
+    ] = "",
     finetune: Annotated[
         str, typer.Option(help="Fine-tune to size: its name in the recipe; of a preset full, lora or lora-fp8.")
     ] = "",
@@ -41,13 +44,14 @@ def command(
     if inference:
         _refuse({"--ep": ep, "--micro-batch": micro_batch}, "training")
         _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline, "--finetune": finetune}, "training")
+        _refuse({"--phase": phase}, "training")
         _print_inference(recipe, gpu, gpus, weights, context, mfu, price, overrides)
         return
     _refuse({"--weights": weights != "bfloat16", "--context": context}, "--inference")
     from pipelines.cli.terminal.tables.size import print_rooflines, print_size
     from pipelines.sizing import SizeOptions, estimate, rooflines
 
-    options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers, finetune)
+    options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers, finetune, phase)
     size, console = estimate(recipe, options, overrides or []), standard_output()
     print_size(size, console)
     if roofline:

@@ -19,6 +19,7 @@ from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Answer, Likelihood, Request, Text
+from pipelines.evaluate.evaluation import asked
 from pipelines.evaluate.task import DataError, Item
 from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
@@ -96,12 +97,18 @@ class StoredRespondent:
 
     def _stored(self, row: dict[str, str] | None, task: str, item: Item) -> list[Answer]:
         responses = json.loads(row["responses"]) if row else []
-        if row is None or row["prompt"] != item.prompt or len(responses) != len(item.requests):
+        now = json.loads(json.dumps([asked(item, request) for request in item.requests]))
+        if row is None or row["prompt"] != item.prompt or [_asked_then(each) for each in responses] != now:
             raise DataError(
                 f"{self._folder}: it has no answer to item {item.item_id} of {task} as it is asked now. Ask the "
                 "checkpoint, or name only tasks and as many items as were asked then."
             )
         return [read_response(response) for response in responses]
+
+
+def _asked_then(response: dict[str, object]) -> dict[str, object]:
+    """The request that a response of SAMPLES answers."""
+    return {name: value for name, value in response.items() if name not in (*Text._fields, *Likelihood._fields)}
 
 
 def read_response(response: dict[str, object]) -> Answer:

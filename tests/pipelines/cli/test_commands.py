@@ -60,6 +60,14 @@ def modules_after(code):
     return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
+def test_a_command_ends_in_silence_with_triton_loaded():
+    """Its bindings report objects that Python did not look through at its end."""
+    script = "import sys, triton\nfrom pipelines.cli import main\nsys.argv = ['arctic', '--version']\nmain()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("arctic ")
+    assert done.stderr == ""
+
+
 def test_help_names_every_command_and_each_has_its_own(arctic):
     text = arctic("--help").stdout
     runner = CliRunner()

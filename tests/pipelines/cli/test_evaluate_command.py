@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_recipes import RecipeError
 from infra.store import Store
 from infra.tracking import tracking_uri
 from pipelines.artifacts.comparison import Comparison
-from pipelines.artifacts.evaluation import Scores
+from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.cli import app, main
 from pipelines.errors import OptionError
 from pipelines.evaluate.data.fetch import fetch_known
@@ -229,3 +230,20 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
     assert [line for line in again.splitlines() if line.startswith("race/")] == [
         line for line in first.splitlines() if line.startswith("race/")
     ]
+
+
+def test_rescoring_takes_the_tasks_and_items_that_were_asked(
+    checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    asked = EvaluationOptions((checkpoint,), ("race", "long_passkey"), root, limit=2, tokenizer=tokenizer)
+    folder = run_graph(evaluation_graph(asked), store).stages["evaluate[toy]"].path
+    again = EvaluationOptions((folder,), (), root, rescore=True)
+    assert missing_data(again) == ""
+    rescored = run_graph(evaluation_graph(again), store).stages["evaluate[toy-rescored]"].path
+    for file in ("scores.json", SAMPLES_FILE):
+        assert (rescored / file).read_bytes() == (folder / file).read_bytes()
+    fewer = run_graph(evaluation_graph(replace(again, suite=("race",), limit=1)), store)
+    assert Scores.read(fewer.stages["evaluate[toy-rescored]"].path).scores["race/acc"].n == 1
+    more = run_graph(evaluation_graph(replace(again, suite=("race",), limit=3)), store)
+    assert "has no answer to item" in more.failed["evaluate[toy-rescored]"]

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 def print_size(size: SizeEstimate, console: Console) -> None:
     """Print memory by part, traffic, step time, throughput, days and cost, and whether it fits."""
     print_text(console, _heading(size))
-    tables = [_memory_table(size), _host_table(size.memory.checkpoint_copy), _traffic_table(size), _time_table(size)]
+    tables = [
+        *_parts_table(size),
+        _memory_table(size),
+        _host_table(size.memory.checkpoint_copy),
+        _traffic_table(size),
+        _time_table(size),
+    ]
     for table in [*tables, _rate_table(size), *_bill_table(size), _evaluation_table(size)]:
         console.print(table)
         console.print()
@@ -113,11 +119,22 @@ def _rate_table(size: SizeEstimate) -> Table:
     return table
 
 
+def _parts_table(size: SizeEstimate) -> list[Table]:
+    """One table, or none for a run of one part."""
+    if len(size.parts) < 2:
+        return []
+    table = plain_table("parts of the run", "sequence", "tokens", "needed per GPU", "tokens/s", "days")
+    for part in size.parts:
+        figures = (f"{part.sequence_length:,}", f"{part.tokens:,}", _bytes(part.memory_bytes))
+        table.add_row(", ".join(part.phases), *figures, f"{part.tokens_per_s:,.0f}", f"{part.bill.days:,.1f}")
+    return [table]
+
+
 def _bill_table(size: SizeEstimate) -> list[Table]:
     """One table, or none for a preset, which has no tokens."""
     if size.bill is None:
         return []
-    table = plain_table(f"the run: {size.sizing.tokens:,} tokens", "")
+    table = plain_table(f"the run: {size.tokens:,} tokens", "")
     table.add_row("days", f"{size.bill.days:,.1f}")
     table.add_row("GPU-hours", f"{size.bill.gpu_hours:,.0f}")
     table.add_row(f"cost at ${size.price_per_hour:.2f} an hour", f"${size.bill.cost:,.0f}")
