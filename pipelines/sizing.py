@@ -36,7 +36,7 @@ from data_recipes import RecipeError, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.sections.training import TrainSection
 from pipelines.errors import OptionError
-from pipelines.evaluate.engine.execution import ANSWERS_AT_ONCE
+from pipelines.evaluate.engine.execution import answers_at_once
 from pipelines.finetune.stage import tuning_of
 from pipelines.fit.configs import phase_config
 from pipelines.recipes import load_recipe
@@ -257,7 +257,7 @@ def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
 
 def _evaluation(sizing: Sizing, gpu: Gpu) -> EvaluationEstimate:
     # One more sequence: the beginning that the questions of a task share.
-    num_sequences = ANSWERS_AT_ONCE + 1
+    num_sequences = answers_at_once(sizing.config.max_positions) + 1
     fewest = fewest_processes(sizing.config, num_sequences, gpu.memory_bytes)
     size = sizing.evaluated_by or fewest or max(sizing.config.num_experts, 1)
     return EvaluationEstimate(size, evaluation_memory(sizing.config, size, num_sequences), fewest)

@@ -9,7 +9,7 @@ from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import Sampling
 from infra.stage import digest
 from pipelines.evaluate.engine.encoding import Prompt, encode_prompt
-from pipelines.evaluate.engine.execution import ANSWERS_AT_ONCE
+from pipelines.evaluate.engine.execution import answers_at_once
 from pipelines.evaluate.engine.requests import Generation, Text, as_plain
 from pipelines.models.text_model import TextModel
 
@@ -23,16 +23,29 @@ class TextGenerator:
     """
 
     def __init__(self, model: TextModel, *, batched: bool = False) -> None:
-        self._model = model
-        self._engine = Engine(
-            model, decode=model.codec.decode, end_ids=model.codec.end_ids, max_batch=ANSWERS_AT_ONCE if batched else 1
-        )
+        self._model, self._batched = model, batched
+        self._engine: Engine | None = None
 
     def write(self, requests: Sequence[Generation]) -> list[Text]:
         """The answer to each request."""
         prompts = [encode_prompt(self._model, request) for request in requests]
-        completions = self._engine.run([_request(*pair) for pair in zip(requests, prompts, strict=True)])
+        longest = max((len(prompt.ids) + prompt.max_new_tokens for prompt in prompts), default=1)
+        completions = self._engine_for(longest).run([_request(*pair) for pair in zip(requests, prompts, strict=True)])
         return [_text(*pair) for pair in zip(completions, prompts, strict=True)]
+
+    def _engine_for(self, num_ids: int) -> Engine:
+        """An engine with room for sequences of so many ids. In slots for the longest that the model reads, fewer short
+        ones would fit side by side."""
+        most = self._model.max_positions
+        capacity = min(most, 1 << (num_ids - 1).bit_length()) if self._batched else most
+        if self._engine is None or self._engine.capacity != capacity:
+            # Its cache is freed before the next one is made.
+            self._engine = None
+            codec, count = self._model.codec, answers_at_once(capacity) if self._batched else 1
+            self._engine = Engine(
+                self._model, decode=codec.decode, end_ids=codec.end_ids, max_batch=count, capacity=capacity
+            )
+        return self._engine
 
 
 def _request(request: Generation, prompt: Prompt) -> Request:

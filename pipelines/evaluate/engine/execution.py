@@ -13,6 +13,8 @@ from infra.resources import Demand, Resources
 
 ANSWERS_AT_ONCE = 64
 """Answers that a copy writes side by side if it batches: at 64 a pass of a small model is no longer mostly overhead."""
+CACHED_IDS = ANSWERS_AT_ONCE * 4096
+"""Ids whose keys and values a copy holds that writes answers side by side: of 32,768 ids each it writes 8."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -82,6 +84,11 @@ class Execution:
     @property
     def _copy(self) -> Demand:
         return Demand(self.expert_parallel_size, self.cpus_per_actor, self.gpus_per_actor)
+
+
+def answers_at_once(capacity: int) -> int:
+    """Answers that a copy writes side by side if each may have `capacity` ids with its prompt."""
+    return max(1, min(ANSWERS_AT_ONCE, CACHED_IDS // capacity))
 
 
 ONE_ACTOR = Execution()

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from arctic_model.inference.cache.prefix_cache import BLOCK
+from arctic_model.inference.completion import Request
+from arctic_model.inference.language_model import SlotCache
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.requests import Generation
@@ -52,6 +54,34 @@ def test_draws_of_one_prompt_differ_and_follow_from_the_request(model: TextModel
     draws = TextGenerator(model).write(REQUESTS[-4:])
     assert len({draw.text for draw in draws}) == 4
     assert TextGenerator(model, batched=True).write(REQUESTS) == TextGenerator(model).write(REQUESTS)
+
+
+@pytest.mark.parametrize(("num_ids", "slots"), [(100, 64), (4096, 64), (5000, 32), (16_384, 16), (32_768, 8)])
+def test_side_by_side_the_cache_has_room_for_the_longest_answer_and_no_more(
+    num_ids: int, slots: int, model: TextModel
+) -> None:
+    """Of a model that reads 32,768 ids, as the shipped recipe of the long phase trains."""
+    shapes: list[tuple[int, int]] = []
+
+    class Long:
+        codec, max_positions, sees_masks, device = model.codec, 32_768, True, model.device
+        streams = keeps_parts_apart = False
+        vocab_size, logits = model.vocab_size, staticmethod(model.logits)
+
+        def new_cache(self, num_slots: int, capacity: int) -> SlotCache:
+            shapes.append((num_slots, capacity))
+            return model.new_cache(1, 1)
+
+    request = Generation("Row 7:", (), num_ids - len(model.codec.encode("Row 7:")))
+    generator = TextGenerator(Long(), batched=True)
+    generator._engine_for(1)
+    engine = generator._engine_for(len(model.codec.encode("Row 7:")) + request.max_new_tokens)
+    engine.require_answerable(Request(model.codec.encode(request.prompt), request.max_new_tokens))
+    [_, (num_slots, capacity)] = shapes
+    assert num_slots == slots
+    assert num_ids <= capacity < 2 * num_ids
+    assert TextGenerator(Long())._engine_for(num_ids).capacity == 32_768
+    assert shapes[-1] == (1, 32_768)
 
 
 def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: TextModel) -> None:
