@@ -1,5 +1,6 @@
 """Reading and writing without end, in constant memory: StreamingLLM's sinks and window (arXiv 2309.17453)."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from arctic_model.checkpoint.writing import flush
 from arctic_model.inference.arctic_decoder import ArcticDecoder
 from arctic_model.inference.cache.slots import Slots, SlotView
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
@@ -156,10 +158,17 @@ class Stream:
         return self._decoder.logits(new[None], order[None], no_mask(new.device), order, view)
 
     def save(self, file: Path) -> None:
-        """Write all that the stream remembers."""
+        """Write all that the stream remembers. After a kill or a crash the file has this content or the one before."""
         tensors = {f"{number:06d}": tensor for number, tensor in enumerate(self._slots.tensors())}
         state = {"num_read": str(self.num_read), "window": str(self._decoder.window.window)}
-        save_file(tensors, file, metadata=state | {"sinks": str(self._decoder.window.sinks)})
+        partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            save_file(tensors, partial, metadata=state | {"sinks": str(self._decoder.window.sinks)})
+            flush(partial)
+            partial.rename(file)
+        finally:
+            partial.unlink(missing_ok=True)
+        flush(file.parent)
 
     @classmethod
     def restored(cls, model: ArcticParts, file: Path) -> "Stream":

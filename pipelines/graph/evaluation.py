@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from data_recipes.lock import Lock
 from data_recipes.section import RecipeError
@@ -55,6 +56,7 @@ class EvaluationOptions:
         threads: CPU threads of each copy, each of which answers other questions.
         expert_parallel_size: Processes that share the experts of each copy.
         gpus_per_actor: GPUs of each process of a copy.
+        dtype: Of the weights on a CPU: "float32", or "stored" for those that a folder has in bfloat16.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
         numpy: Let programs that the model writes import numpy.
         against_tokenizer: As `tokenizer`, of `against`.
@@ -71,6 +73,7 @@ class EvaluationOptions:
     threads: int = 1
     expert_parallel_size: int = 1
     gpus_per_actor: float = 0.0
+    dtype: Literal["float32", "stored"] = "float32"
     unsafe: str = ""
     numpy: bool = False
     against_tokenizer: Path | None = None
@@ -100,7 +103,11 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
         name = f"evaluate-{rescored[-1].subject}"
         return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
     execution = evaluate.Execution(
-        options.actors, options.threads, options.gpus_per_actor, expert_parallel_size=options.expert_parallel_size
+        options.actors,
+        options.threads,
+        options.gpus_per_actor,
+        expert_parallel_size=options.expert_parallel_size,
+        cpu_dtype=options.dtype,
     )
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
@@ -250,6 +257,8 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError(f"--threads {options.threads}: it must be 1 or more.")
     if options.threads > 1 and (options.model or options.rescore or options.gpus_per_actor):
         raise OptionError("--threads: no checkpoint answers on a CPU. Leave it out.")
+    if options.dtype != "float32" and (options.model or options.rescore or options.gpus_per_actor):
+        raise OptionError("--dtype: no checkpoint answers on a CPU. Leave it out.")
     if options.threads > 1 and options.expert_parallel_size > 1:
         raise OptionError("--threads: each process of --ep has one thread. Leave one of the two out.")
     if options.expert_parallel_size > 1 and (options.model or options.rescore):

@@ -1,7 +1,7 @@
 """`arctic evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -81,6 +81,10 @@ def command(
     gpus_per_actor: Annotated[
         float, typer.Option(help="GPUs per process of a model copy; with one, it answers in bfloat16 and in batches.")
     ] = 0.0,
+    dtype: Annotated[
+        Literal["float32", "stored"],
+        typer.Option(help="Of the weights on a CPU; stored: bfloat16 stays bfloat16, in half the memory."),
+    ] = "float32",
     unsafe: Annotated[
         str, typer.Option(help="'i accept unsafe execution': run answers on a machine that cannot confine them.")
     ] = "",
@@ -109,6 +113,7 @@ def command(
         threads=threads,
         expert_parallel_size=ep,
         gpus_per_actor=gpus_per_actor,
+        dtype=dtype,
         unsafe=unsafe,
         numpy=numpy,
         against_tokenizer=against_tokenizer,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from infra.context import StageContext
 from infra.groups.actors import map_on_actors
@@ -31,6 +31,7 @@ class Execution:
         tokens_per_batch: Tokens that an actor gets at a time, which is also the most work that a kill loses.
         batched: Whether several questions share a pass (see LikelihoodScorer and TextGenerator). None: on a GPU only.
         expert_parallel_size: Processes that share the experts of one copy; each repeats the dense part.
+        cpu_dtype: Of the weights of a copy without a GPU, see `pipelines.models.source.ModelSource`.
     """
 
     num_actors: int = 1
@@ -39,6 +40,7 @@ class Execution:
     tokens_per_batch: int = 8192
     batched: bool | None = None
     expert_parallel_size: int = 1
+    cpu_dtype: Literal["float32", "stored"] = "float32"
 
     def __post_init__(self) -> None:
         if min(self.num_actors, self.tokens_per_batch, self.expert_parallel_size) < 1:
@@ -50,7 +52,7 @@ class Execution:
 
     @property
     def dtype(self) -> str:
-        return "bfloat16" if self.gpus_per_actor else "float32"
+        return "bfloat16" if self.gpus_per_actor else self.cpu_dtype
 
     @property
     def resources(self) -> Resources:

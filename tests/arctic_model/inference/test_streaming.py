@@ -1,5 +1,8 @@
 """An endless sequence: one pass a token and one masked pass agree, distances stay in the cache, a stream survives."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,40 @@ def test_a_stream_that_is_saved_and_restored_goes_on_with_the_same_bits(model: A
     result = [restored.read(ids[141:200]), *(restored.read(ids[n : n + 1]) for n in range(200, 300))]
     assert torch.equal(torch.cat(result), torch.cat(expected))
     assert restored.num_read == 300
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from arctic_model import ArcticModel, Stream, StreamWindow, preset
+from arctic_model.inference import streaming
+
+def dying(tensors, file, metadata):
+    Path(file).write_bytes(b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+file, ids = Path(sys.argv[1]), torch.load(sys.argv[2], weights_only=True)
+stream = Stream(ArcticModel(preset("tiny"), seed=0).eval(), StreamWindow(window=60))
+stream.read(ids[:141])
+stream.save(file)
+stream.read(ids[141:200])
+streaming.save_file = dying
+stream.save(file)
+"""
+
+
+def test_a_stream_whose_process_is_killed_while_it_saves_goes_on_from_the_last_file(tmp_path: Path) -> None:
+    ids, file = random_ids(300), tmp_path / "stream.safetensors"
+    torch.save(ids, tmp_path / "ids.pt")
+    killed = subprocess.run([sys.executable, "-c", KILLED, file, tmp_path / "ids.pt"])
+    assert killed.returncode == -signal.SIGKILL
+    model = ArcticModel(preset("tiny"), seed=0).eval()
+    unbroken, restored = Stream(model, StreamWindow(window=60)), Stream.restored(model, file)
+    assert restored.num_read == 141
+    unbroken.read(ids[:141])
+    assert torch.equal(restored.read(ids[141:]), unbroken.read(ids[141:]))
 
 
 def test_a_file_that_is_no_stream_of_the_model_is_refused(model: ArcticModel, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def root(tmp_path: Path) -> Path:
         ({"threads": 0}, r"--threads 0: it must be 1 or more"),
         ({"threads": 2, "gpus_per_actor": 1.0}, r"--threads: no checkpoint answers on a CPU. Leave it out"),
         ({"threads": 2, "expert_parallel_size": 2}, r"--threads: each process of --ep has one thread. Leave one"),
+        ({"dtype": "stored", "gpus_per_actor": 1.0}, r"--dtype: no checkpoint answers on a CPU. Leave it out"),
         ({"chat": "maybe"}, r"--chat 'maybe': there are never, auto, always. Choose one"),
         ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
         ({"unsafe": "yes"}, r"--unsafe 'yes': write 'i accept unsafe execution', in these words, or leave it out"),
