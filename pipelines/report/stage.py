@@ -17,7 +17,7 @@ def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
 
     The page contains seconds and provenance, so two builds of it differ if those do; the figures never do.
     """
-    return Stage("report", "", 9, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
+    return Stage("report", "", 10, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
 
 
 def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from pipelines.artifacts.evaluation import Score, Scores
+from pipelines.report.figures.retrieval import is_cell, retrieval
 from pipelines.report.figures.style import COLOURS, INK, measure_name
 from pipelines.report.summary.settings import FLOPS_PER_PARAMETER
 
@@ -19,7 +20,13 @@ PANEL = (2.3, 1.9)
 
 def draw_curves(scores: Mapping[str, Scores]) -> dict[str, Figure]:
     """Figures by name, scores in the order of the checkpoints' tokens: over tokens, and over FLOPs if the parameters of
-    all are known; over the checkpoints' names if their tokens are not known."""
+    all are known; over the checkpoints' names if their tokens are not known. Retrieval by length and depth is that of
+    the last checkpoint."""
+    last = [*scores.values()][-1].scores
+    return _curves(scores) | ({"retrieval": retrieval(last)} if any(map(is_cell, last)) else {})
+
+
+def _curves(scores: Mapping[str, Scores]) -> dict[str, Figure]:
     if not all(each.tokens for each in scores.values()):
         return {"scores": _draw(scores, range(len(scores)), "")}
     tokens = [each.tokens for each in scores.values()]

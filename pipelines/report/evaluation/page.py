@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.artifacts.comparison import Change
 from pipelines.artifacts.evaluation import Score, score_text
 from pipelines.report.evaluation.evaluations import Evaluations
-from pipelines.report.evaluation.published import published_scores
+from pipelines.report.figures.published import published_scores
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, figure, foreign, page, section, table, text
 from pipelines.report.sections.models.scores import written
@@ -14,6 +14,7 @@ from pipelines.report.sections.models.scores import written
 CAPTIONS = {
     "scores": "Scores of each checkpoint with 95 % intervals; dotted: guessing.",
     "tokens": "Scores over training tokens with 95 % intervals; dotted: guessing.",
+    "retrieval": "Share of answers that the last checkpoint finds in long texts, by length and depth.",
     "flops": "Scores over training compute, 6 FLOPs for each token and active parameter, with 95 % intervals.",
 }
 ANSWERS_SHOWN = 12

@@ -9,15 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from pipelines.artifacts.evaluation import Score
+from pipelines.report.figures.published import published_points
 from pipelines.report.figures.style import COLOURS, MARKERS, card, colours, legend_below, measure_name
 from pipelines.report.summary.phases import PhaseSummary
 from pipelines.report.summary.run import RunSummary
 
 INTELLIGENCE = "enterprise_intelligence"
 BY_POSITION = "bits_per_byte_by_position"
-PUBLISHED = (17.3e9 * 3.5e12, 0.652)
-"""Active parameters x tokens and enterprise intelligence of the released Arctic, by the formula from its published
-parts (coding 64.3, Spider 78.9, IFEval 52.4)."""
 
 
 def bits_per_byte(summary: RunSummary) -> Figure:
@@ -86,10 +84,12 @@ def compute(summary: RunSummary) -> Figure:
 
 
 def compute_beside_arctic(summary: RunSummary) -> Figure:
-    """The same next to the released Arctic, whose compute is so much larger that this run's checkpoints coincide."""
+    """The same next to published models, whose compute is so much larger that this run's checkpoints coincide."""
     figure, axes = card()
     _draw_run(axes, *_products(summary))
-    axes.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
+    for color, point in zip(COLOURS[1:], published_points(), strict=False):
+        label = f"{point.model}, as published"
+        axes.plot(point.compute, point.value, "x", color=color, markersize=9, label=label, ls="none")
     axes.set(ylim=(0, 1), ylabel="enterprise intelligence")
     legend_below(figure, axes)
     return figure

@@ -3,8 +3,12 @@
 import re
 from types import SimpleNamespace
 
+import pytest
+
+from pipelines.artifacts.evaluation import Score
 from pipelines.report.evaluation.page import _published
-from pipelines.report.evaluation.published import published_scores
+from pipelines.report.figures.published import published_points, published_scores
+from pipelines.report.figures.scores import compute_beside_arctic
 
 ENTERPRISE = {"humaneval_plus", "mbpp_plus", "spider", "ifeval"}
 
@@ -25,3 +29,13 @@ def test_the_page_marks_them_as_not_measured():
     html = str(_published(SimpleNamespace(scores={"one": scores})))
     assert "Not measured here." in html and "0.742" in html and "2024-04-24" in html
     assert _published(SimpleNamespace(scores={"one": SimpleNamespace(scores={"sql/accuracy": None})})) == ""
+
+
+def test_the_figure_has_the_points_of_the_file():
+    [point] = published_points()
+    assert point.value == pytest.approx((0.643 + 0.789 + 0.524) / 3)
+    score = Score(0.1, 10, 0.05, 0.15)
+    scores = SimpleNamespace(active_parameters=10**6, tokens=10**8, scores={"enterprise_intelligence": score})
+    [axes] = compute_beside_arctic(SimpleNamespace(phases=[SimpleNamespace(scores=scores)])).axes
+    [drawn] = [line for line in axes.lines if line.get_label() == f"{point.model}, as published"]
+    assert drawn.get_xydata().tolist() == [[point.compute, point.value]]

@@ -6,6 +6,8 @@ import numpy as np
 
 from pipelines.artifacts.checkpoint import WorkerHours
 from pipelines.artifacts.evaluation import Score, Scores
+from pipelines.report.evaluation.curves import draw_curves
+from pipelines.report.evaluation.page import CAPTIONS
 from pipelines.report.figures.draw import draw_all
 from pipelines.report.figures.retrieval import is_cell, retrieval
 from pipelines.report.figures.scores import bits_by_position
@@ -48,6 +50,19 @@ def test_every_length_and_depth_has_its_cell_in_the_panel_of_its_task(tmp_path):
     assert [label.get_text() for label in drawn["passkey"].get_xticklabels()] == ["4", "16", "128"]
     assert [label.get_text() for label in drawn["passkey"].get_yticklabels()] == ["0.0", "0.25", "0.5", "0.75", "1.0"]
     assert [text.get_text() for text in drawn["multi key"].texts] == ["0.25"]
+
+
+def test_the_page_of_an_evaluation_shows_the_cells_of_its_last_checkpoint():
+    missed = {name: score(0.0) for name in SCORES}
+    headlines = {"long_passkey": "accuracy"}
+    scores = {
+        label: Scores(label, 0, 0, each, headlines=headlines) for label, each in (("first", missed), ("last", SCORES))
+    }
+    with figure_style():
+        assert np.array_equal(panels(draw_curves(scores)["retrieval"])["passkey"].images[0].get_array(), VALUES)
+        without = {"only": Scores("only", 0, 0, {"race/acc": score(0.5)}, headlines={"race": "acc"})}
+        assert "retrieval" not in draw_curves(without)
+    assert draw_curves(scores).keys() <= CAPTIONS.keys()
 
 
 def test_cells_stand_in_the_figure_and_other_measures_in_the_table():
