@@ -11,7 +11,8 @@ from typing import Any, Literal
 from infra.host.packages import PackageError, require
 from pipelines.evaluate.data.files import rows_of
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
-from pipelines.evaluate.task import DataError, Item, Share, Verdict, drawn, form_of, way_of
+from pipelines.evaluate.statistics.enterprise import GOLD
+from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, form_of, way_of
 from pipelines.evaluate.tasks.harness.lm_eval_package import (
     FEWSHOT_SEED,
     MALFORMED,
@@ -22,6 +23,7 @@ from pipelines.evaluate.tasks.harness.lm_eval_package import (
     harness_imported,
 )
 from pipelines.evaluate.tasks.harness.pages import DATASETS, HarnessPage, measure_name
+from pipelines.evaluate.tasks.harness.task import right_choice
 
 PREFIX = f"{PACKAGE}:"
 FILE_LOADERS = ("json", "csv", "parquet", "text")
@@ -164,12 +166,23 @@ class NamedHarnessTask:
             ]
             rolling = self._task.OUTPUT_TYPE == "loglikelihood_rolling"
             results = self._task.process_results(item.gold, [value for value, _ in scored] if rolling else scored)
-            shares = _shares(results, "none")
+            shares = _shares(results, "none") | self._gold(item, answers)
             best = max(range(len(scored)), key=lambda index: scored[index][0])
             shown = f"choice {best + 1}" if len(scored) > 1 else ""
         headline = shares.get(self.headline)
         reason = "scored" if headline is None else "correct" if headline.part == headline.whole else "wrong"
         return Verdict(shares, shown, reason)
+
+    def _gold(self, item: Item, answers: Sequence[Answer]) -> dict[str, Share]:
+        """Bits per byte of the right choice, on pages that have one: they move while a small model still guesses."""
+        if self._task.OUTPUT_TYPE not in ("multiple_choice", "loglikelihood"):
+            return {}
+        right = right_choice(self._task, item.gold, item.requests)
+        if right is None:
+            return {}
+        request = item.requests[right]
+        assert isinstance(request, LogLikelihood)
+        return {GOLD: bits_of(answers[right], request.continuation)}
 
     def _filtered(self, item: Item, text: str) -> dict[str, Share]:
         """The metrics of each of the task's filters over a generated text."""

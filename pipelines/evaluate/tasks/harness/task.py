@@ -200,7 +200,7 @@ class HarnessTask:
                 yield self._item(part, row, doc, [_request(instance) for instance in instances])
 
     def _item(self, part: "_Part", row: int, doc: Mapping[str, Any], requests: list[Request]) -> Item:
-        right = _right(part.task, doc, requests)
+        right = right_choice(part.task, doc, requests)
         gold = requests[right] if right is not None else _written(part.task, doc, requests[0])
         assert isinstance(gold, LogLikelihood)
         cloze = self._definition.cloze(doc).requests() if self._definition.cloze else []
@@ -280,14 +280,16 @@ def _request(instance: Any) -> Request:
     return Generation(context, tuple(settings["until"]), length)
 
 
-def _right(task: Any, doc: Mapping[str, Any], requests: Sequence[Request]) -> int | None:
-    """Which request is the right choice, as the harness finds it."""
+def right_choice(task: Any, doc: Mapping[str, Any], requests: Sequence[Request]) -> int | None:
+    """Which request is the right choice, as the harness finds it; None if there is no such one."""
     if isinstance(requests[0], Generation):
         return None
     if len(requests) == 1:
         return 0
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-    return int(gold) if not isinstance(gold, str) else task.doc_to_choice(doc).index(gold)
+    if isinstance(gold, str):
+        return list(task.doc_to_choice(doc)).index(gold)
+    return gold if isinstance(gold, int) else None
 
 
 def _choice(requests: Sequence[Request], index: int) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,13 @@ def ours(include: Path, name: str, num_fewshot: int | None, limit: int | None = 
     return HarnessOptions.named(f"lm_eval:{name}", include, num_fewshot).task(include, limit, chat=False)
 
 
+def bits_of_right(sample: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Of the continuation that the harness' sample names as its target."""
+    context, continuation = sample["arguments"][int(sample["target"])]
+    bits = -likelihood(context, continuation)[0] / math.log(2)
+    return {"gold_bits_per_byte": (pytest.approx(bits), float(len(continuation.encode())))}
+
+
 @pytest.mark.parametrize("num_fewshot", [0, 2])
 @pytest.mark.parametrize(("name", "metrics"), [("own_rivers", {"acc", "acc_norm"}), ("own_names", {"exact_match"})])
 def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
@@ -111,7 +119,8 @@ def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
             tuple(each) if isinstance(item.requests[0], LogLikelihood) else each[0] for each in sample["arguments"]
         ]
         assert asked == provided
-        assert verdict.shares == {f"{metric}{suffix}": (float(sample[metric]), 1.0) for metric in metrics}
+        gold = bits_of_right(sample) if name == "own_rivers" else {}
+        assert verdict.shares == {f"{metric}{suffix}": (float(sample[metric]), 1.0) for metric in metrics} | gold
     assert task.headline in verdicts[0].shares
     assert len({verdict.reason for verdict in verdicts}) == 2, "a test that tells nothing"
     if num_fewshot:
