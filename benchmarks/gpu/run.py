@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[list[str], int]] = {
     "loss curve": (["loss_curve.py"], 120),
     **{
         f"step {model} {contender}": (["step.py", model, contender], 120 if contender == "compiled" else 60)
-        for contender in ("fused", "flat", "fp8", "eager", "dense", "mixtral", "compiled")
+        for contender in ("fused", "flat", "deepspeed", "fp8", "eager", "dense", "mixtral", "compiled")
         for model in MODELS
     },
     "overlap forced balance": (["exchanges.py", "forced"], 60),

@@ -1,20 +1,21 @@
 """Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also a trace of the GPU.
 
     flat       the product's own step: the flat engine with its norm, clipping and float32 sums of gradients
-    fp8        the same with the layers' products in FP8
+    deepspeed  the same by DeepSpeed's engine, which is the default until these figures decide
+    fp8        flat, with the layers' products in FP8
     fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
     eager      the same model with torch's own operations instead
     compiled   the latter, with attention and dense MLP of each layer by torch.compile
     dense      fused, with one MLP as wide as all that a token passes through
     mixtral    Hugging Face's Mixtral with grouped_mm: the same number and width of experts, no dense MLP
 
-All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat and
-fp8 add gradients up in bfloat16. MFU is a share of the peak in bfloat16.
+All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat,
+deepspeed and fp8 add gradients up in bfloat16. MFU is a share of the peak in bfloat16.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,12 @@ from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.settings import Optimization
 
 SEQUENCES, PASSES, STEPS, WARM_UP = 4, 4, 4, 2
-BY_ENGINE = ("flat", "fp8")
+BY_ENGINE: Mapping[str, dict[str, Any]] = {
+    "flat": {"engine": "flat"},
+    "deepspeed": {"engine": "deepspeed"},
+    "fp8": {"engine": "flat", "fp8": True},
+}
+"""Settings of the contenders that train by an engine of the product."""
 Loss = Callable[[Batch], Tensor]
 
 
@@ -110,12 +116,12 @@ class Trainer:
 
 
 class EngineTrainer:
-    """The flat engine as one worker."""
+    """An engine of the product as one worker."""
 
-    def __init__(self, config: ArcticConfig, batches: Sequence[Batch], *, fp8: bool) -> None:
+    def __init__(self, config: ArcticConfig, batches: Sequence[Batch], own: Mapping[str, Any]) -> None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        self.settings = Optimization(engine="flat", dtype="bfloat16", optimizer="adamw", fp8=fp8)
+        self.settings = Optimization(dtype="bfloat16", optimizer="adamw", **own)
         self.engine = Engine(config, self.settings, 1, len(batches), training_loss)
         load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=self.engine.device)
         count = float(sum(provided.ids.numel() for provided in batches))
@@ -133,6 +139,11 @@ class EngineTrainer:
     def step(self) -> None:
         self.passes()
         self.update()
+
+    def close(self) -> None:
+        """A process that ends with a group may be aborted by its threads."""
+        self.engine.close()
+        dist.destroy_process_group()
 
 
 def flops_per_token(config: ArcticConfig, contender: str) -> int:
@@ -157,13 +168,13 @@ def measured(trainer: Trainer | EngineTrainer, device: torch.device, steps: int)
     return {"step_s": sorted(seconds)[steps // 2], "update_s": sorted(updates)[steps // 2]}
 
 
-def memory(config: ArcticConfig, num_sequences: int, *, by_engine: bool) -> dict[str, int]:
+def memory(config: ArcticConfig, num_sequences: int, contender: str) -> dict[str, int]:
     """The peak of allocated memory, and the estimate of `arctic size` for this training."""
     parallel = ParallelConfig(
         *(1, 1, config.max_positions, num_sequences, PASSES),
-        engine="flat" if by_engine else "deepspeed",
+        engine=BY_ENGINE.get(contender, BY_ENGINE["deepspeed"])["engine"],
         zero_stage=1,
-        gradient_dtype="float32" if by_engine else "bfloat16",
+        gradient_dtype="float32" if contender in BY_ENGINE else "bfloat16",
         optimizer="adamw",
     )
     expected = memory_per_worker(config, parallel)
@@ -203,7 +214,7 @@ def main() -> None:
     batches = [batch(config, sequences, provided.device, seed) for seed in range(passes)]
     with torch_operators() if name in ("eager", "compiled") else nullcontext():
         trainer: Trainer | EngineTrainer = (
-            EngineTrainer(config, batches, fp8=name == "fp8")
+            EngineTrainer(config, batches, BY_ENGINE[name])
             if name in BY_ENGINE
             else Trainer(*contender(name, config, provided), batches)
         )
@@ -219,7 +230,9 @@ def main() -> None:
         if name == "fused":
             result["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
     if not provided.dry and name != "mixtral":
-        result |= memory(config, sequences, by_engine=name in BY_ENGINE)
+        result |= memory(config, sequences, name)
+    if isinstance(trainer, EngineTrainer):
+        trainer.close()
     finish(**result)
 
 

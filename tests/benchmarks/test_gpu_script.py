@@ -20,7 +20,16 @@ def test_every_part_ends_with_a_result(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     parts = json.loads((tmp_path / "results.json").read_text())["parts"]
     steps = {name for name in parts if name.startswith("step ")}
-    assert {name.split()[-1] for name in steps} == {"flat", "fp8", "fused", "eager", "compiled", "dense", "mixtral"}
+    assert {name.split()[-1] for name in steps} == {
+        "flat",
+        "deepspeed",
+        "fp8",
+        "fused",
+        "eager",
+        "compiled",
+        "dense",
+        "mixtral",
+    }
     assert all(parts[name]["tokens_per_s"] > 0 for name in steps)
     assert parts["loss curve"]["last"] < parts["loss curve"]["first"]
     assert parts["overlap real routing"]["equal_bits"] and parts["overlap forced balance"]["equal_bits"]
