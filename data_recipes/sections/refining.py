@@ -45,7 +45,8 @@ class ScoreSection(Section):
     """Measurements beyond the text scores, which are always computed. Thresholds belong to `[filter]`."""
 
     url_lists: Annotated[list[Text], Location()] = []
-    """Files with one entry per line: domains (which include their subdomains) or URL prefixes."""
+    """Files with one entry per line: domains, which include their subdomains (`example.org` or `*.example.org`), or
+    URL prefixes (`example.org/path` or `example.org/path/*`)."""
     word_lists: Annotated[list[Text], Location()] = []
     """Files with one word or phrase per line, matched as whole words, case-insensitively."""
     arbitrate_language: bool = True

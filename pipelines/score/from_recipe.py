@@ -30,9 +30,9 @@ def fingerprint(section: ScoreSection, folder: Path) -> dict[str, Any]:
     """Digests of all files that `section` of a recipe in `folder` names, in its order. Raises RecipeError if one is
     missing or invalid."""
     fingerprints: dict[str, Any] = {}
-    for field in ("url_lists", "word_lists"):
+    for field, check in (("url_lists", _require_urls), ("word_lists", _entries)):
         fingerprints[field] = [
-            _fingerprint(folder, path, f"score.{field}.{number}", _require_entries)
+            _fingerprint(folder, path, f"score.{field}.{number}", check)
             for number, path in enumerate(getattr(section, field), start=1)
         ]
     if section.url_lists:
@@ -156,9 +156,15 @@ def _fingerprint(folder: Path, path: str, field: str, check: Callable[[Path], ob
     return file_digest(file)
 
 
-def _require_entries(path: Path) -> None:
-    if not list_entries(path.read_bytes()):
+def _require_urls(path: Path) -> None:
+    UrlList.of(_entries(path))
+
+
+def _entries(path: Path) -> list[str]:
+    entries = list_entries(path.read_bytes())
+    if not entries:
         raise ValueError("the list is empty. Write an entry a line, or name no list.")
+    return entries
 
 
 def _require_item(item: BenchmarkSection, path: Path) -> None:

@@ -6,15 +6,18 @@ import socket
 import string
 import unicodedata
 from contextlib import suppress
+from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 import idna
 
-READING_VERSION = 4
+READING_VERSION = 5
 """Raised if URLs are compared in another way: part of the key of stages that compare them with a list."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"[^/?#:]+\.[^/?#:]+:(\d*)(?:[/?#]|$)")
 _WEB_SCHEME = re.compile(r"(https?|ftp|wss?):[/\\]*", re.IGNORECASE)
+_ROW_OF_FILE = re.compile(r"[^/?#:@]*#")
+"""A bare name with a fragment behind it: how rows of files without a URL are named, and nobody names a page."""
 _BEFORE_QUERY = re.compile(r"[^?#]*")
 _AROUND = "".join(map(chr, range(33))) + "<>\xa0\u200b\u200e\u200f\u2060\ufeff"
 """Characters that stand around an address in text: blanks, brackets, and what cannot be seen."""
@@ -29,6 +32,17 @@ _ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 
 
+class PageAddress(NamedTuple):
+    """The parts of a page's URL, each in its one spelling: `scheme` "web" for http and https, `port` with its colon, ""
+    for the default one, `path` "" for the root, and without a slash at the end."""
+
+    scheme: str
+    host: str
+    port: str
+    path: str
+    query: str
+
+
 def page_key(url: str) -> str:
     """The same text for every spelling of the URL of one page; the URL unchanged if it has no host.
 
@@ -39,21 +53,31 @@ def page_key(url: str) -> str:
     their order. RFC 3986 lets a server tell "/a?" and "/a/" from "/a"; a list of pages to remove must rather name one
     too many.
     """
+    address = page_address(url)
+    if not address:
+        return url
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    query = f"?{address.query}" if address.query else ""
+    return f"{address.scheme}://{host}{address.port}{address.path}{query}"
+
+
+def page_address(url: str) -> PageAddress | None:
+    """The parts of `page_key`; None if the URL has no host."""
     try:
         parts = _split(url)
         host, port = host_key(parts.hostname or ""), parts.port
     except ValueError:
-        return url
+        return None
     if not host:
-        return url
+        return None
     scheme = parts.scheme.lower()
-    behind = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else f":{port}"
-    if scheme in ("http", "https"):
-        scheme = "web"
-    path = _without_dot_segments(_escaped(parts.path, _PLAIN_IN_PATHS)).removesuffix("/")
-    query = f"?{_escaped(parts.query.replace('&amp;', '&'), _PLAIN_IN_QUERIES)}" if parts.query else ""
-    address = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{address}{behind}{path}{query}"
+    return PageAddress(
+        "web" if scheme in ("http", "https") else scheme,
+        host,
+        "" if port is None or port == _DEFAULT_PORTS.get(scheme) else f":{port}",
+        _without_dot_segments(_escaped(parts.path, _PLAIN_IN_PATHS)).removesuffix("/"),
+        _escaped(parts.query.replace("&amp;", "&"), _PLAIN_IN_QUERIES),
+    )
 
 
 def host_of(url: str) -> str:
@@ -96,7 +120,7 @@ def _split(url: str) -> SplitResult:
     elif host_and_port := _HOST_AND_PORT.match(text):
         is_secure = host_and_port[1].lstrip("0") == str(_DEFAULT_PORTS["https"])
         text = f"{'https' if is_secure else 'http'}://{text}"
-    elif not _SCHEME.match(text):
+    elif not _SCHEME.match(text) and not _ROW_OF_FILE.match(text):
         text = f"http://{text}"
     return urlsplit(text)
 

@@ -19,7 +19,7 @@ from pipelines.report.summary.histograms import Histograms
 
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300
-HOST = r"^https?://(?:[^/@]*@)?(?:www\.)?(?P<host>[^/:?#]+)"
+HOST = r"^https?://(?:[^/@?#]*@)?(?:www\.)?(?P<host>\[[^\]/?#]+\]|[^/:?#]+)"
 SKIPPED = "data/skipped_"
 """Prefix of the metrics of `source` that count passed-over records."""
 
@@ -167,6 +167,11 @@ def _shards(name: str, by_kind: ByKind, score_columns: Sequence[str]) -> Iterato
         yield (documents, filtered), table
 
 
+def hosts_of(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The host of each URL in lower case, without "www." and port; null without one."""
+    return pc.struct_field(pc.extract_regex(pc.utf8_lower(urls), HOST), "host")
+
+
 def _count(summary: CorpusSummary, table: pa.Table) -> None:
     sizes, passed, is_kept = (table[name].to_numpy() for name in ("text_bytes", "passed", "kept"))
     summary.sourced.add(sizes)
@@ -175,7 +180,7 @@ def _count(summary: CorpusSummary, table: pa.Table) -> None:
     summary.clusters.update(table["cluster_size"].to_numpy()[is_kept].tolist())
     summary.histograms.add(table, np.array(table["filter"]))
     licences = pc.fill_null(table["licence"], "")
-    hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
+    hosts = hosts_of(table["url"])
     again = pc.starts_with(table["extractor"], SECOND_CHOICE)
     summary.extraction.add(table["attributes"], table["extractor"], hosts)
     for counter, selected in (

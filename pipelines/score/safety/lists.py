@@ -6,40 +6,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.artifacts.formats.urls import page_key
+from pipelines.artifacts.formats.urls import PageAddress, page_address
 from pipelines.score.text.characters import Characters, Words
 
-_HOST = re.compile(r"^(?:www\.)?([^/?:\[]*|\[[^\]]*\])(?::\d+)?(?=[/?]|$)")
+_DOMAIN = re.compile(r"(?:[a-z\d_-]+\.)+[a-z][a-z\d-]+", re.IGNORECASE | re.ASCII)
+_ENTRY = re.compile(
+    r"(?:\*:)?(?P<scheme>(?:[a-z][a-z\d+.-]*:)?//)?(?:\*?\.)?(?P<place>[^\s*]+?)(?:/\*)?", re.IGNORECASE | re.ASCII
+)
+"""An entry, and the wildcards that change nothing about it: `*://`, `*.` or a dot before it, `/*` behind it."""
+_HOST = re.compile(r"[a-z\d._:%-]+", re.ASCII)
+_WWW = re.compile(r"www\.(?=[^.]+\.)")
 
 
 @dataclass(frozen=True)
 class UrlList:
-    """Hosts, and prefixes of URLs without their scheme."""
+    """Hosts, and beginnings of URLs without scheme and port."""
 
     hosts: frozenset[str]
     prefixes: frozenset[str]
 
     @classmethod
     def of(cls, listed: Iterable[str]) -> "UrlList":
-        """`listed`: `example.org` (with its subdomains), or `example.org/path` with or without a scheme, which holds
-        for everything below that path."""
-        plain = [_plain(entry) for entry in listed]
+        """`listed`: `example.org` or `*.example.org` (each with its subdomains), or `example.org/path`, with `/*`
+        behind it or not, which holds for everything below that path. Raises ValueError, naming the entry, if it is
+        neither."""
+        addresses = [_listed(entry) for entry in listed]
         return cls(
-            frozenset(entry for entry in plain if "/" not in entry), frozenset(entry for entry in plain if "/" in entry)
+            frozenset(host for host, below in addresses if not below),
+            frozenset(f"{host}{below}" for host, below in addresses if below),
         )
 
     def has(self, url: str) -> bool:
         """Whether the host of `url`, a domain above it, or a path that leads to it is listed."""
-        if not (self.hosts or self.prefixes):
+        if not (self.hosts or self.prefixes) or not (address := page_address(url)):
             return False
-        plain = _plain(url)
-        host, _, rest = plain.partition("/")
+        host, below = _plain(address)
         labels = host.split(".")
         if any(".".join(labels[start:]) in self.hosts for start in range(len(labels))):
             return True
-        steps = rest.partition("?")[0].split("/")
-        paths = (f"{host}/{'/'.join(steps[:end])}" for end in range(1, len(steps) + 1))
-        return plain in self.prefixes or any(path in self.prefixes for path in paths)
+        steps = address.path.lower().split("/")
+        paths = (f"{host}{'/'.join(steps[:end])}" for end in range(2, len(steps) + 1))
+        return f"{host}{below}" in self.prefixes or any(path in self.prefixes for path in paths)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,21 @@ def _members(values: np.ndarray, listed: np.ndarray) -> np.ndarray:
     return is_listed
 
 
-def _plain(url: str) -> str:
-    """Host, path and query of one spelling in lower case, without the port."""
-    _, _, plain = page_key(url).partition("://")
-    return _HOST.sub(r"\1", plain.lower() or url.lower(), count=1)
+def _listed(entry: str) -> tuple[str, str]:
+    """As `_plain`, of an entry of a list."""
+    if _DOMAIN.fullmatch(entry):
+        return _WWW.sub("", entry.lower(), count=1), ""
+    match = _ENTRY.fullmatch(entry)
+    address = page_address(f"{match['scheme'] or ''}{match['place']}") if match else None
+    if not address or not _HOST.fullmatch(address.host):
+        raise ValueError(
+            f"{entry!r} is no domain (example.org or *.example.org) and no beginning of a URL (example.org/path or "
+            "example.org/path/*). Mend the line; write %20 for a blank and %2A for a star within."
+        )
+    return _plain(address)
+
+
+def _plain(address: PageAddress) -> tuple[str, str]:
+    """The host without "www.", and path and query, in lower case."""
+    query = f"?{address.query}" if address.query else ""
+    return _WWW.sub("", address.host, count=1), f"{address.path}{query}".lower()

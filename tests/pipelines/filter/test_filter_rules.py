@@ -188,6 +188,11 @@ def test_takedown_goes_by_id_url_or_domain(entry, gone):
     assert result == ["takedown" if present else "" for present in gone]
 
 
+def test_rows_without_a_url_belong_to_no_domain():
+    rows = ["part-0.jsonl#1", "part-0.jsonl#17", "a.part-0.jsonl#2", "https://part-0.jsonl/", "part-0.jsonl/#x"]
+    assert Takedown.of(["part-0.jsonl"]).has(rows, rows).tolist() == [False, False, False, True, True]
+
+
 @pytest.mark.parametrize("line", ["abc", "not a domain", "https://", "a" * 31, "http://[broken"])
 def test_a_line_that_names_nothing_is_an_error_with_its_place(line):
     with pytest.raises(ValueError, match=r"list.txt:2: .* is no doc id \(32 hex digits\), URL"):

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.report.figures.training import running_mean
 from pipelines.report.sections.data import data_section
-from pipelines.report.summary.corpus import Count
+from pipelines.report.summary.corpus import Count, hosts_of
 from pipelines.report.summary.histograms import Histograms
 from pipelines.report.summary.run import RunSummary, read_summary
 
@@ -72,6 +72,15 @@ def test_domains_are_counted_without_www_port_and_case(small_run, summary: RunSu
         remaining = [host for host, keep in zip(hosts, keeps, strict=True) if keep]
         assert +corpus.kept_domains == Counter(filter(None, remaining))
         assert corpus.domains["big.example"] > 10
+
+
+@pytest.mark.parametrize("user", ["", "ann@", "ann:word@"])
+@pytest.mark.parametrize("host", ["example.org", "www.Example.org", "1.2.3.4", "[::1]"])
+@pytest.mark.parametrize("rest", ["", "/", "?to=b@c.org", "#a@b", "/a@b/c", ":81/?x=@y", "/?u=http://b.org"])
+def test_the_host_of_a_url_ends_where_query_and_fragment_begin(user: str, host: str, rest: str) -> None:
+    url = f"http://{user}{host}{rest}"
+    expected = (urlsplit(url).hostname or "").removeprefix("www.")
+    assert [found.strip("[]") for found in hosts_of(pa.chunked_array([[url]])).to_pylist()] == [expected]
 
 
 def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, summary: RunSummary) -> None:

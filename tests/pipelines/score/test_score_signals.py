@@ -1,8 +1,11 @@
 """Signals outside of the words: the language, lists of the user, opt-out signals."""
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.score.safety.lists import UrlList, WordList
@@ -112,6 +115,73 @@ LISTED = UrlList.of(["Bad.example", "http://mixed.org/bad/", "mixed.org/page.htm
 def test_a_url_is_listed_by_host_by_domain_or_by_path(url, listed):
     assert LISTED.has(url) is listed
     assert not UrlList.of([]).has(url)
+
+
+SPELLINGS = [
+    *("example.org", "EXAMPLE.org.", "www.example.org", "*.example.org", ".example.org", "example.org:8080"),
+    *("example.org/", "example.org/*", "https://example.org/*", "*://*.example.org/*", "//example.org"),
+    "<example.org>",
+]
+
+
+@pytest.mark.parametrize("entry", SPELLINGS)
+@given(
+    scheme=st.sampled_from(["http://", "HTTPS://", "//", ""]),
+    user=st.sampled_from(["", "user@", "user:word@"]),
+    host=st.sampled_from(["example.org", "www.example.org", "a.b.Example.ORG", "badexample.org", "example.org.uk"]),
+    rest=st.sampled_from(
+        ["", "/", "?", "/?p=123", "?p=1", "/#x", "#x", "/a/b.html?x=/y", "/?u=http://b.org/", ":81/?x"]
+    ),
+)
+def test_a_listed_domain_is_listed_whatever_stands_around_it(entry, scheme, user, host, rest):
+    url = f"{scheme}{user if scheme else ''}{host}{rest}"
+    # A bare name with a fragment is a row of a file.
+    expected = "badexample" not in host and not host.endswith("uk") and bool(scheme or not rest.startswith("#"))
+    assert UrlList.of([entry]).has(url) is expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "listed", "other"),
+    [
+        ("1.2.3.4", "http://1.2.3.4/?x", "http://1.2.3.40/?x"),
+        ("[::1]", "http://[::1]:80/?x", "http://[::2]/?x"),
+        ("m\u00fcnchen.de", "http://xn--mnchen-3ya.de/?a=1", "http://munchen.de/?a=1"),
+        ("under_score.example.org", "http://under_score.example.org/?a", "http://example.org/?a"),
+        ("example.org/a/*", "http://example.org/a/b?x=1", "http://example.org/ab"),
+        ("*.example.org/a", "http://www.example.org/a?x=1", "http://example.org/?a"),
+        ("example.org/a%2A", "http://example.org/a*?x=1", "http://example.org/ab"),
+        ("www.org", "http://www.org/x", "http://example.org/x"),
+        ("part.jsonl", "http://part.jsonl/", "part.jsonl#17"),
+    ],
+)
+def test_entries_of_every_kind_list_what_they_name_alone(entry, listed, other):
+    assert [UrlList.of([entry]).has(url) for url in (listed, other)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(
+            "||example.org^",
+            "0.0.0.0 example.org",
+            "exam*.org",
+            "example.*",
+            "*",
+            "https://",
+            "example.org/*/a",
+            "a.org/b*",
+        ),
+        *('"example.org"', "example.org,", "1,example.org", "example.org # why", "mailto:a@b.org", "example.org/a b"),
+    ],
+)
+def test_an_entry_that_would_never_match_is_named(entry):
+    with pytest.raises(ValueError, match=re.escape(f"{entry!r} is no domain")):
+        UrlList.of(["example.org", entry])
+
+
+@given(st.from_regex(r"(?a:([a-zA-Z\d_-]{1,5}\.){1,3}[a-zA-Z][a-zA-Z\d-]{1,4})", fullmatch=True))
+def test_a_plain_domain_is_read_as_its_url_is(domain):
+    assert UrlList.of([domain]) == UrlList.of([f"http://{domain}/"])
 
 
 def test_words_are_counted_whole_in_any_case_and_phrases_in_order():

@@ -131,7 +131,8 @@ def test_hosts_of_one_name_are_one(one, other):
 
 
 @pytest.mark.parametrize(
-    "url", ["mailto:someone@b\u00fccher.example", "urn:isbn:0451450523", "data:text/plain,a", "", " "]
+    "url",
+    ["mailto:someone@b\u00fccher.example", "urn:isbn:0451450523", "data:text/plain,a", "", " ", "part-0.jsonl#17"],
 )
 def test_what_has_no_host_is_no_page(url):
     assert (page_key(url), host_of(url)) == (url, "")
