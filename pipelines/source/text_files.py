@@ -85,9 +85,10 @@ def take_file(path: Path, sink: DocumentSink, origin: str) -> None:
 
 
 def _document(body: bytes, sink: DocumentSink, origin: str) -> Document:
-    content = decode(body, "")
+    is_html = origin.lower().endswith(HTML_SUFFIXES)
+    content = decode(body, "", is_html=is_html)
     split = sink.draw_split(origin)
-    if not origin.lower().endswith(HTML_SUFFIXES):
+    if not is_html:
         return Document(text=content, url=origin, origin=origin, split=split)
     page = extract_page(content, sink.extractor, sink.text_format)
     return Document(

@@ -21,7 +21,9 @@ _MARKS = {
 }
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _META = re.compile(rb"<meta\s[^<>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
-_META_BYTES = 4096
+_XML = re.compile(rb"\s*<\?xml\s[^<>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
+_COMMENT = re.compile(rb"<!(?=--).*?(?:-->|\Z)", re.DOTALL)
+_HEAD_BYTES = 4096
 _WIDE_BYTES = 1024
 _MIN_MARKUP_SHARE = 0.02
 """Share of ASCII in text from which a body that decodes as UTF-16 is that: pages have markup and blanks."""
@@ -67,15 +69,20 @@ class UndecodablePageError(ArcticError, ValueError):
     """A body that claims to be text and is not text in any charset."""
 
 
-def decode(body: bytes, content_type: str) -> str:
+def decode(body: bytes, content_type: str, *, is_html: bool = True) -> str:
     """`body` as text without its byte order mark, by the charset of the mark, of `content_type`, of the page's meta tag
-    or of the bytes' statistics, the first that fits. Raises UndecodablePageError if none does.
+    or XML declaration, or of the bytes' statistics, the first that fits. Raises UndecodablePageError if none does.
 
     Bytes that are UTF-8 are read as that: a single-byte charset fits all bytes, which is no evidence, and more than a
-    few characters of another charset are never UTF-8. A header of a Western charset, the default of many servers,
-    yields to a meta tag of another.
+    few characters of another charset are never UTF-8. A few are, and then one declaration of UTF-8 decides. A header of
+    a Western charset, the default of many servers, yields to a meta tag of another.
+
+    Args:
+        body: The bytes.
+        content_type: The header, "" if there is none.
+        is_html: Whether `body` is a page; plain text declares nothing about itself.
     """
-    text = _decode(body, content_type)
+    text = _decode(body, _declared_charsets(body, content_type, is_html), "utf-16" in content_type.lower())
     limit = MAX_UNREADABLE_FRACTION * len(text)
     replaced = text.count("\ufffd")
     # In no charset has the body fewer such bytes than the text such characters, and it is at hand.
@@ -86,16 +93,17 @@ def decode(body: bytes, content_type: str) -> str:
     return text
 
 
-def _decode(body: bytes, content_type: str) -> str:
+def _decode(body: bytes, declared: list[str], is_stated_wide: bool) -> str:
     for mark, charset in _MARKS.items():
         if body.startswith(mark):
             return body[len(mark) :].decode(charset, "replace")
-    if wide := _wide_charset(body, content_type):
+    if wide := _wide_charset(body, is_stated_wide):
         return body.decode(wide, "replace")
-    stated = _stated_charsets(body, content_type)
+    # The bytes themselves show UTF-8 and UTF-16.
+    stated = [charset for charset in declared if not charset.startswith("utf")]
     utf8, num_invalid = _as_utf8(body)
     is_utf8 = not num_invalid or _num_beyond_ascii(utf8) > 2 * num_invalid
-    fits_by_chance = bool(stated) and not stated[0].startswith(_SINGLE_BYTE)
+    fits_by_chance = bool(stated) and "utf-8" not in declared and not stated[0].startswith(_SINGLE_BYTE)
     fits_by_chance = fits_by_chance and (num_invalid > 0 or _num_beyond_ascii(utf8) < _MIN_SEQUENCES)
     if is_utf8 and not fits_by_chance and not body.isascii():
         return utf8
@@ -165,12 +173,12 @@ def _has_isolated_letters(body: bytes) -> bool:
     return 2 * sum(map(len, _RUN.findall(body))) <= len(_LETTER.findall(body))
 
 
-def _stated_charsets(body: bytes, content_type: str) -> list[str]:
-    """The charsets of header and meta tag, except UTF-8 and UTF-16, which the bytes themselves show."""
-    header, meta = _HEADER.search(content_type), _META.search(body, 0, _META_BYTES)
-    labels = [header[1] if header else None, meta[1].decode("latin-1") if meta else None]
-    charsets = [_codec(label) for label in labels if label]
-    return [charset for charset in charsets if charset and not charset.startswith("utf")]
+def _declared_charsets(body: bytes, content_type: str, is_html: bool) -> list[str]:
+    """The charsets of the header, the meta tag and the XML declaration, those that there are."""
+    head = _COMMENT.sub(b"", body[:_HEAD_BYTES]) if is_html else b""
+    header, inside = _HEADER.search(content_type), (_META.search(head), _XML.match(head))
+    labels = [*([header[1]] if header else []), *(match[1].decode("latin-1") for match in inside if match)]
+    return [charset for charset in map(_codec, labels) if charset]
 
 
 def _codec(label: str | None) -> str | None:
@@ -181,7 +189,7 @@ def _codec(label: str | None) -> str | None:
     return _SUPERSETS.get(mapped, mapped) if mapped else None
 
 
-def _wide_charset(body: bytes, content_type: str) -> str | None:
+def _wide_charset(body: bytes, is_stated: bool) -> str | None:
     """UTF-32, which other bytes never are, or UTF-16 by its ASCII; a little suffices if it is declared."""
     head = body[:_WIDE_BYTES]
     if b"\0" not in head:
@@ -192,7 +200,6 @@ def _wide_charset(body: bytes, content_type: str) -> str | None:
     texts = {f"utf-16-{order}": _decoded_head(head, f"utf-16-{order}") for order in _ENDIAN}
     ascii_counts = {charset: len(text.encode("ascii", "ignore")) for charset, text in texts.items()}
     wide, other = sorted(ascii_counts, key=ascii_counts.__getitem__, reverse=True)
-    is_stated = "utf-16" in content_type.lower()
     enough = 0 if is_stated else max(1, _MIN_MARKUP_SHARE * len(texts[wide]))
     # In the wrong order a few frequent characters, such as U+4E00, are ASCII.
     if ascii_counts[wide] <= enough or (ascii_counts[wide] < 2 * ascii_counts[other] and not is_stated):

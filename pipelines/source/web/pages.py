@@ -63,19 +63,18 @@ def page_document(
     is_text = not converted and _is_text(response)
     if read_pdf and not converted and _is_pdf(response):
         return _pdf_document(response, origin, heldout_fraction)
-    if not converted and not is_text and not _is_html(response):
+    is_html = not converted and not is_text
+    if is_html and not _is_html(response):
         return NotAPage("not_html", _kind(response))
-    content = decode(response.body, "charset=utf-8" if converted else _stated(response))
-    if converted or is_text:
+    content = decode(response.body, "charset=utf-8" if converted else _stated(response), is_html=is_html)
+    if not is_html:
         page = Extraction(tidy(content), "wet" if converted else "none", "", None)
     else:
         page = extract_page(content, extractor, text_format)
     if not page.text:
         return NotAPage("no_text")
-    opted_out = None if converted else opt_out(response.headers, "" if is_text else content)
-    return _document(
-        response, origin, heldout_fraction, page, opted_out, None if converted or is_text else licence(content)
-    )
+    opted_out = None if converted else opt_out(response.headers, content if is_html else "")
+    return _document(response, origin, heldout_fraction, page, opted_out, licence(content) if is_html else None)
 
 
 def _pdf_document(response: Response, origin: str, heldout_fraction: float) -> Document | NotAPage:

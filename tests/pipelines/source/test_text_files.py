@@ -55,6 +55,14 @@ def test_files_are_decoded_by_their_bytes(build, charset):
     assert documents["a.txt"]["text"] == text
 
 
+def test_text_that_shows_a_declaration_makes_none_and_a_saved_page_does(build):
+    text = '<meta charset="gbk">\n\nis the old way of the caf\u00e9.'
+    polish = "Za\u017c\u00f3\u0142\u0107 g\u0119\u015bl\u0105 ja\u017a\u0144, i ju\u017c \u015bwita nad rzek\u0105"
+    page = f"<?xml version='1.0' encoding='iso-8859-2'?><html><body><p>{polish}</p></body></html>"
+    documents, _ = build({"a.md": text, "b.txt": text, "c.xhtml": page.encode("iso-8859-2")})
+    assert {url: row["text"] for url, row in documents.items()} == {"a.md": text, "b.txt": text, "c.xhtml": polish}
+
+
 def test_what_holds_no_text_is_counted_and_what_is_no_text_is_named(build, monkeypatch):
     monkeypatch.setattr(text_files, "MAX_FILE_BYTES", 10_000)
     files = {"a.txt": PROSE, "b.txt": " \n", "c.txt": bytes(range(256)) * 8, "d.txt": "x" * 10_001, "e.pdf": b"%PDF"}

@@ -202,6 +202,55 @@ def test_utf8_is_read_as_utf8_against_every_claim_of_a_multi_byte_charset(langua
     assert decode(html.encode(), f"text/html; charset={claim}") == html
 
 
+FEW = ["caf\u00e9", "It\u2019s late", "5 \u20ac", "na\u00efve \u2013 yes", "\u4e2d", "\U0001f600"]
+MULTI_BYTE = ["gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr"]
+
+
+@pytest.mark.parametrize("claim", MULTI_BYTE)
+@pytest.mark.parametrize("text", FEW)
+def test_a_few_characters_of_utf8_are_utf8_if_header_or_page_declares_it(text, claim):
+    for meta, header in (
+        (f"<meta charset={claim}>", "text/html; charset=utf-8"),
+        (f"<?xml version='1.0' encoding='{claim}'?>", "text/html; charset=UTF8"),
+        ("<meta charset=utf-8>", f"text/html; charset={claim}"),
+    ):
+        html = f"{meta}<p>{text}</p>"
+        assert decode(html.encode(), header) == html
+    # Some bytes that are not UTF-8 belong to no other charset for that.
+    broken = f"<meta charset={claim}><p>{text * 6}".encode() + b"\xff"
+    assert decode(broken + b" " * 100, "text/html; charset=utf-8").count("\ufffd") == 1
+
+
+@pytest.mark.parametrize("claim", MULTI_BYTE)
+@pytest.mark.parametrize("text", FEW)
+def test_plain_text_declares_nothing_about_itself(text, claim):
+    for declared in (f"<meta charset={claim}>", f'<?xml version="1.0" encoding="{claim}"?>'):
+        assert decode(f"{declared} {text}".encode(), "", is_html=False) == f"{declared} {text}"
+        page = f"<!-- {declared} --><!--><p>{text}<!-- {declared}"
+        assert decode(page.encode(), "text/html") == page
+
+
+@pytest.mark.parametrize(
+    ("language", "charset"),
+    [
+        *(("pl", "iso-8859-2"), ("pl", "windows-1250"), ("tr", "iso-8859-9"), ("el", "iso-8859-7")),
+        *(("ru", "koi8-r"), ("ja", "shift_jis"), ("ja", "euc-jp"), ("zh", "gbk"), ("ko", "euc-kr")),
+    ],
+)
+@pytest.mark.parametrize("header", ["", "application/xhtml+xml", "text/html; charset=ISO-8859-1"])
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "<?xml version='1.0' encoding='{}'?>",
+        '\n<?xml version="1.0"\n encoding = "{}" standalone="yes"?>\n<!DOCTYPE html>',
+        '<?xml version="1.0" encoding="{}"?><meta charset=iso-8859-1>',
+    ],
+)
+def test_the_declaration_of_xml_is_read(language, charset, header, declaration):
+    text = declaration.format(charset.upper()) + f"<html><p>{NORTH[language][:40]}</p></html>"
+    assert decode(text.encode(PYTHON.get(charset, charset)), header) == text
+
+
 @pytest.mark.parametrize("text", ["中", "联通", "北岸", "图像", "小的"])
 def test_one_or_two_characters_are_read_as_declared(text):
     html = f"<meta charset=gbk><p>harbour {text}</p>"

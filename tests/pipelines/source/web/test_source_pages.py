@@ -70,6 +70,13 @@ def test_a_response_of_text_is_a_document_as_it_stands(declared):
     assert result.licence is None and result.opt_out is not None
 
 
+def test_a_meta_tag_is_one_of_a_page_alone():
+    body = b'<meta charset="shift_jis">\n\nis the old way of the caf\xc3\xa9.'
+    assert document(response(body, "text/markdown")).text == body.decode()
+    page = '<!DOCTYPE html><meta charset="shift_jis"><p>\u706f\u53f0'
+    assert document(response(page.encode("shift_jis"), "text/plain")).text == "\u706f\u53f0"
+
+
 def test_a_page_that_is_declared_as_text_is_extracted():
     assert document(response(b"<!DOCTYPE html><p>Hello <b>there", "text/plain")).text == "Hello there"
 
