@@ -11,7 +11,7 @@ from pipelines.score.text.characters import Characters, Words
 
 _DOMAIN = re.compile(r"(?:[a-z\d_-]+\.)+[a-z][a-z\d-]+", re.IGNORECASE | re.ASCII)
 _ENTRY = re.compile(
-    r"(?:\*:)?(?P<scheme>(?:[a-z][a-z\d+.-]*:)?//)?(?:\*?\.)?(?P<place>[^\s*]+?)(?:/\*)?", re.IGNORECASE | re.ASCII
+    r"(?:\*:)?(?P<scheme>(?:[a-z][a-z\d+.-]*:)?//)?(?:\*?\.)?(?P<address>[^\s*]+?)(?:/\*)?", re.IGNORECASE | re.ASCII
 )
 """An entry, and the wildcards that change nothing about it: `*://`, `*.` or a dot before it, `/*` behind it."""
 _HOST = re.compile(r"[a-z\d._:%-]+", re.ASCII)
@@ -87,7 +87,7 @@ def _listed(entry: str) -> tuple[str, str]:
     if _DOMAIN.fullmatch(entry):
         return _WWW.sub("", entry.lower(), count=1), ""
     match = _ENTRY.fullmatch(entry)
-    address = page_address(f"{match['scheme'] or ''}{match['place']}") if match else None
+    address = page_address(f"{match['scheme'] or ''}{match['address']}") if match else None
     if not address or not _HOST.fullmatch(address.host):
         raise ValueError(
             f"{entry!r} is no domain (example.org or *.example.org) and no beginning of a URL (example.org/path or "

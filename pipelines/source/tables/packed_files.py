@@ -2,26 +2,23 @@
 
 import bz2
 import re
-import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
-
-import pyarrow as pa
 
 from arctic_errors import ArcticError
+from pipelines.source.io.members import ENDS_WITH_FILE, READ_BYTES, GzipMember, Window, ZstdFrame
 
 _MAGIC_BYTES = 64
-_READ_BYTES = 1 << 18
-_GZIP_MAGIC, _BZ2_MAGIC = b"\x1f\x8b", b"BZh"
-_GZIP_HEADER = 16
-"""Added to zlib's window bits: the stream has a gzip header and a checksum."""
 _PACKINGS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
     "bz2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)"),
 }
 """How a file starts: RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2; a block of bzip2, or the end of an empty file."""
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+_SKIPPABLE_HEADER_BYTES = 8
+_NOT_ZERO = re.compile(rb"[^\0]")
 _UNPACKED_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{|\Z)")
 _PACKED_NAMES = (".gz", ".zst", ".bz2")
 _WIDE_MARKS = {
@@ -51,13 +48,14 @@ def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         start = file.read(_MAGIC_BYTES)
         file.seek(0)
+        if start in _WIDE_MARKS:
+            return
         _require_text(path, start)
         packing = _packing(start)
         try:
-            yield from _unpack(file, packing, block_bytes)
-        except EOFError:
-            raise PackingError(f"Truncated {packing} stream") from None
-        except (OSError, zlib.error, pa.ArrowException) as error:
+            blocks = iter(partial(file.read, block_bytes), b"")
+            yield from _members(Window(file), packing, block_bytes) if packing else blocks
+        except OSError as error:
             raise PackingError(str(error).partition("\n")[0]) from None
 
 
@@ -65,60 +63,87 @@ def _packing(start: bytes) -> str | None:
     return next((name for name, magic in _PACKINGS.items() if magic.match(start)), None)
 
 
-def _unpack(file: BinaryIO, packing: str | None, block_bytes: int) -> Iterator[bytes]:
-    if packing == "gzip":
-        yield from _gunzip(file, block_bytes)
-    elif packing == "bz2":
-        yield from _bunzip(file, block_bytes)
-    elif packing:
-        with pa.input_stream(file, compression=packing) as stream:
-            while block := stream.read(block_bytes):
+def _members(window: Window, packing: str, block_bytes: int) -> Iterator[bytes]:
+    """The content of gzip members, zstd frames or bzip2 streams one after the other, up to the first byte that cannot
+    be decoded. Zeros behind one are padding, as in Python's `gzip`."""
+    at = 0
+    while start := window.take(at, _MAGIC_BYTES):
+        if not _PACKINGS[packing].match(start):
+            raise PackingError(f"byte {at} is in no {packing} stream, and others end before it")
+        if _SKIPPABLE.match(start):
+            at += _SKIPPABLE_HEADER_BYTES + int.from_bytes(start[4:_SKIPPABLE_HEADER_BYTES], "little")
+            if not window.take(at - 1, 1):
+                raise PackingError(f"skippable zstd frame is damaged: {ENDS_WITH_FILE}")
+        else:
+            member = _member(window, packing, at)
+            while block := member.read(block_bytes):
                 yield block
-    else:
-        while block := file.read(block_bytes):
-            yield block
+            if member.error:
+                raise PackingError(member.error)
+            at = member.end
+        at = window.find(_NOT_ZERO, at)
 
 
-def _gunzip(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
-    """The members of a gzip file one after the other. Zeros behind a member are padding, as in Python's `gzip`, which
-    reads 8 KiB at a time; Arrow's reader refuses them."""
-    packed = file.read(_READ_BYTES)
-    while packed:
-        if packed[:2] != _GZIP_MAGIC[: len(packed)]:
-            raise OSError(f"Not a gzipped file ({packed[:2]!r})")
-        member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP_HEADER)
-        while not member.eof:
-            if not packed:
-                raise EOFError
-            if block := member.decompress(packed, block_bytes):
-                yield block
-            packed = member.unconsumed_tail or (b"" if member.eof else file.read(_READ_BYTES))
-        packed = _after_padding(file, member.unused_data)
+def _member(window: Window, packing: str, start: int) -> "GzipMember | ZstdFrame | _Bzip2Stream":
+    if packing == "zstd":
+        return ZstdFrame(window, start, None)
+    return GzipMember(window, start) if packing == "gzip" else _Bzip2Stream(window, start)
 
 
-def _bunzip(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
-    """The streams of a bzip2 file one after the other, padded with zeros as `_gunzip` allows."""
-    packed = file.read(_READ_BYTES)
-    while packed:
-        if packed[:3] != _BZ2_MAGIC[: len(packed)]:
-            raise OSError(f"Not a bzip2 file ({packed[:3]!r})")
-        stream = bz2.BZ2Decompressor()
-        while not stream.eof:
-            if stream.needs_input and not packed:
-                raise EOFError
-            if block := stream.decompress(packed, block_bytes):
-                yield block
-            packed = file.read(_READ_BYTES) if stream.needs_input and not stream.eof else b""
-        packed = _after_padding(file, stream.unused_data)
+class _Bzip2Stream:
+    """As GzipMember, of a stream of bzip2."""
 
+    def __init__(self, window: Window, start: int) -> None:
+        self.error: str | None = None
+        self._window = window
+        self._start = start
+        self._step = READ_BYTES
+        self._begin()
 
-def _after_padding(file: BinaryIO, packed: bytes) -> bytes:
-    """`packed`, read on past zeros; empty at the end of the file."""
-    while not (rest := packed.lstrip(b"\0")):
-        packed = file.read(_READ_BYTES)
-        if not packed:
-            return b""
-    return rest
+    @property
+    def end(self) -> int:
+        return self._at - len(self._decoder.unused_data)
+
+    def read(self, size: int) -> bytes:
+        content = bytearray()
+        while len(content) < size and not self._decoder.eof and not self.error:
+            try:
+                content += self._decode(size - len(content))
+            except OSError as error:
+                if self._step == 1:
+                    self.error = f"bzip2 stream is damaged: {error}"
+                else:
+                    self._feed_again()
+        return bytes(content)
+
+    def _begin(self) -> None:
+        self._decoder = bz2.BZ2Decompressor()
+        self._at = self._fed_from = self._start
+        self._num_out = 0
+
+    def _decode(self, size: int) -> bytes:
+        fed = b""
+        if self._decoder.needs_input:
+            self._window.forget(self._at)
+            fed = self._window.take(self._at, self._step)
+            self._fed_from, self._num_out = self._at, 0
+            self._at += len(fed)
+            if not fed:
+                self.error = f"bzip2 stream is damaged: {ENDS_WITH_FILE}"
+        piece = self._decoder.decompress(fed, size)
+        self._num_out += len(piece)
+        return piece
+
+    def _feed_again(self) -> None:
+        """Read on byte by byte from the bytes that were fed last: bz2 does not return the content that it decoded
+        before the damage in them, and its state cannot be copied."""
+        stop, num_out = self._fed_from, self._num_out
+        self._begin()
+        while self._at < stop or not self._decoder.needs_input:
+            self._decode(READ_BYTES)
+        self._step = 1
+        while num_out:
+            num_out -= len(self._decode(num_out))
 
 
 def _require_text(path: Path, start: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
-from pipelines.source.web.warc.members import GZIP, ZSTD, GzipMember, Window, gunzip, read_up_to
+from pipelines.source.io.members import GZIP, ZSTD, GzipMember, Window, gunzip, read_up_to
 from pipelines.source.web.warc.records import parse_fields
 
 RESPONSES_VERSION = 3

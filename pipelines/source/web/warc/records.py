@@ -13,7 +13,7 @@ from io import BytesIO
 from fastwarc.stream_io import ZstdReader
 
 from arctic_errors import ArcticError
-from pipelines.source.web.warc.members import (
+from pipelines.source.io.members import (
     GZIP,
     READ_BYTES,
     ZSTD,

@@ -283,7 +283,7 @@ def test_a_damaged_parquet_file_is_named_and_changes_no_value(tmp_path, place, b
     [
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), "text in UTF-16. Save it as UTF-8"),
         ("a.jsonl.gz", b"\x00\x01 no gzip", "its first bytes are of no compressed file"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n', mtime=0) + b"rubbish", "Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n', mtime=0) + b"rubbish", "byte 34 is in no gzip stream"),
     ],
 )
 def test_a_file_of_another_kind_is_named_as_such(tmp_path, name, content, reason):

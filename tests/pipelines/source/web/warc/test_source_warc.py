@@ -83,7 +83,7 @@ def test_zstd_frames_may_need_the_dictionary_that_the_file_starts_with(read, war
         responses, damages = read(head + b"".join(frames))
         assert [r.body for r in responses] == [warc.html(n) for n in range(3)] and not damages
         assert responses[0].offset == len(head)
-    assert [damage.reason for damage in read(frames[0])[1]] == ["zstd record is damaged: Dictionary mismatch"]
+    assert [damage.reason for damage in read(frames[0])[1]] == ["zstd frame is damaged: Dictionary mismatch"]
 
 
 def test_texts_and_resources_stand_for_responses_and_other_records_are_passed_over(read, warc):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.source.web.warc import members as warc_members
+from pipelines.source.io import members
 
 NUM_PAGES = 6
 MAGICS = [
@@ -148,7 +148,7 @@ def test_what_is_found_does_not_depend_on_the_size_of_reads(read, stored, change
         data = harmed(data, change)
     result = read(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(warc_members, "READ_BYTES", read_bytes)
+        patch.setattr(members, "READ_BYTES", read_bytes)
         assert read(data) == result
 
 

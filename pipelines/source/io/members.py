@@ -21,7 +21,7 @@ _GZIP_WBITS = 31
 _FAST_BYTES = 2**20
 """A member that is longer as stored is decoded step by step."""
 _ZSTD_CHECKSUM = 0b100
-_ENDS_WITH_FILE = "it ends with the file"
+ENDS_WITH_FILE = "it ends with the file"
 _ZSTD_RLE, _ZSTD_RESERVED = 1, 3
 
 
@@ -143,7 +143,7 @@ class GzipMember:
         except zlib.error as error:
             # zlib does not return the bytes that it decoded before the damage: it is fed again in smaller steps.
             if self._step == 1:
-                self.error = f"gzipped record is damaged: {error}"
+                self.error = f"gzip member is damaged: {error}"
             self._decoder, self._step = before, max(1, self._step // 16)
             return b""
         tail = b"" if self._decoder.eof else self._decoder.unconsumed_tail
@@ -157,7 +157,7 @@ class GzipMember:
         self._pending = self._window.take(self._at, READ_BYTES)
         self._at += len(self._pending)
         if not self._pending:
-            self.error = f"gzipped record is damaged: {_ENDS_WITH_FILE}"
+            self.error = f"gzip member is damaged: {ENDS_WITH_FILE}"
 
 
 class ZstdFrame:
@@ -177,7 +177,7 @@ class ZstdFrame:
             return b""
         content, fault = read_up_to(self._decoder, size)
         if fault:
-            self.error = f"zstd record is damaged: {self._blocks.error or fault}"
+            self.error = f"zstd frame is damaged: {self._blocks.error or fault}"
         return content
 
 
@@ -244,7 +244,7 @@ class _ZstdBlocks:
             self._next_block()
         piece = self._window.take(self._at, min(size, self.end - self._at))
         if not piece and self._at < self.end:
-            self.error = _ENDS_WITH_FILE
+            self.error = ENDS_WITH_FILE
         self._window.forget(self._at)
         self._at += len(piece)
         return piece
@@ -263,7 +263,7 @@ class _ZstdBlocks:
         value = int.from_bytes(header, "little")
         kind, size = value >> 1 & 3, value >> 3
         if len(header) < 3:
-            self.error = _ENDS_WITH_FILE
+            self.error = ENDS_WITH_FILE
         elif kind == _ZSTD_RESERVED:
             self.error = "no block where one should start"
         else:
