@@ -23,7 +23,7 @@ MAX_LINE_BYTES = 16 * 2**20
 READ_BYTES = 2**20
 BATCH_ROWS = 128
 _INT96 = "INT96"
-_MARK = b"\xef\xbb\xbf"
+_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def read_json_lines(path: Path, fields: Sequence[str], part: FilePart | None = N
     for number, line in enumerate(_lines(blocks), start=first):
         if line is None:
             yield BadRow(number, f"line of more than the {MAX_LINE_BYTES} bytes that are read")
-        elif line.strip():
-            yield _parse(number, line, fields)
+        elif line and (row := _parse(number, line, fields)):
+            yield row
 
 
 def read_parquet_rows(path: Path, fields: Sequence[str], part: FilePart | None = None) -> Iterator[Row | BadRow]:
@@ -146,10 +146,14 @@ def _joined(held: bytes | None, more: bytes) -> bytes | None:
     return None if held is None or len(held) + len(more) > MAX_LINE_BYTES else held + more
 
 
-def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow:
+def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow | None:
+    """None for a line of blanks alone."""
     try:
-        # Files that were put together from others have a mark within.
-        content = json.loads(line.removeprefix(_MARK).decode())
+        # Files that were put together from others have marks within.
+        text = line.decode().strip(_MARK)
+        if not text or text.isspace():
+            return None
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         return BadRow(number, f"no JSON: {_first_line(error)}")
     if not isinstance(content, dict):
@@ -183,10 +187,9 @@ def _find_columns(file: pq.ParquetFile, fields: Sequence[str]) -> list[_Column]:
     columns = []
     for field in fields:
         path = _path(schema, field)
-        inner = [kind for name, kind in stored.items() if name == field or name.startswith(f"{field}.")]
-        if _INT96 in inner and len(inner) > 1:
+        if any(kind == _INT96 and name.startswith(f"{field}.") for name, kind in stored.items()):
             raise MissingColumnError(f"{field}: timestamps of the old kind INT96 within lists or structs are not read")
-        columns.append(_Column(field, path, inner == [_INT96]))
+        columns.append(_Column(field, path, stored.get(field) == _INT96))
     return columns
 
 

@@ -40,7 +40,7 @@ FILES: Mapping[str, FileType] = {
     ),
     "parquet": FileType("Parquet file", (".parquet",)),
 }
-URL_READING_VERSION = 2
+URL_READING_VERSION = 3
 """Part of the key of every input with a field for URLs. Raise it with any change of how they are read."""
 READERS: Mapping[str, Reader] = {"jsonl": read_json_lines, "parquet": read_parquet_rows}
 FIELDS = ("text_field", "url_field", "date_field", "licence_field", "id_field")
@@ -176,10 +176,11 @@ def _stored(field: str, value: Any) -> str | None:
 
 
 def _as_text(value: Any) -> str | None:
-    """A field as the metadata's own words: text as it is, dates in ISO 8601, everything else as JSON."""
+    """A field as the metadata's own words: text as it is, dates in ISO 8601, everything else as JSON; None if it is
+    empty."""
     if isinstance(value, str):
         return value
-    if _is_missing(value):
+    if _is_empty(value):
         return None
     plain = _plain(value) if isinstance(value, _WRITTEN_AS_TEXT) else value
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, default=_plain)
@@ -202,15 +203,25 @@ def _plain(value: Any) -> str:
 _NO_URL = frozenset(
     (
         *("nan", "nat", "none", "null", "<na>", "na", "n/a", "#n/a", "nil", "undefined"),
-        *("inf", "-inf", "infinity", "-infinity"),
+        *("inf", "-inf", "infinity", "-infinity", "[]", "{}", "()"),
     )
 )
-"""Texts into which Python, pandas, spreadsheets and JavaScript turn a missing value or number, in small letters."""
+"""Texts into which Python, pandas, spreadsheets and JavaScript turn a missing value, number or list, in small
+letters."""
 
 
 def _is_missing(value: Any) -> bool:
     """Whether a value means that there is none: null, or the NaN that pandas writes instead."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a value is missing, blank, or a list or object of nothing else."""
+    if isinstance(value, Mapping):
+        return all(map(_is_empty, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_empty, value))
+    return _is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def _require_columns(path: Path, item: TableFields) -> None:

@@ -7,6 +7,7 @@ import math
 import uuid
 import zlib
 from bz2 import compress as bzip2
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pyarrow as pa
@@ -19,7 +20,14 @@ from hypothesis import strategies as st
 from data_recipes.sections.inputs import TableInput
 from pipelines.artifacts.documents import DocumentWriter
 from pipelines.source.document_sink import DocumentSink
-from pipelines.source.tables.rows import BadRow, BrokenFileError, Row, read_json_lines, read_parquet_rows
+from pipelines.source.tables.rows import (
+    BadRow,
+    BrokenFileError,
+    MissingColumnError,
+    Row,
+    read_json_lines,
+    read_parquet_rows,
+)
 from pipelines.source.tables.table_files import take_row, wanted_fields
 
 FIELDS = {"url_field": "url", "date_field": "when", "licence_field": "terms", "id_field": "key"}
@@ -54,9 +62,18 @@ ANY_JSON = st.recursive(
 )
 
 
+def leaves(value: object) -> Iterator[object]:
+    """What lists and objects hold at last."""
+    if isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from leaves(inner)
+    else:
+        yield value
+
+
 def expected_text(value: object) -> str | None:
     """A field as the documents have it, by the rule that docs give."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if all(leaf is None or leaf != leaf or not str(leaf).strip() for leaf in leaves(value)):
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if text.strip() else None
@@ -290,6 +307,49 @@ def test_a_file_of_another_kind_is_named_as_such(tmp_path, name, content, reason
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BrokenFileError, match=reason):
         list(read_json_lines(tmp_path / name, ["text"]))
+
+
+@pytest.mark.parametrize("empty", [[], {}, [[]], [None], [""], {"href": None}, {"a": [" ", {}]}, "[]", " {} "])
+def test_an_empty_list_or_object_is_no_url_that_rows_share(tmp_path, empty):
+    rows = [{"text": WORDS, "url": empty, "terms": empty} for _ in range(3)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, bad, _ = taken(tmp_path / "a.jsonl", section("jsonl"), tmp_path)
+    assert [row["url"] for row in documents] == ["a.jsonl#1", "a.jsonl#2", "a.jsonl#3"] and not bad
+    assert isinstance(empty, str) or {row["licence"] for row in documents} == {None}
+
+
+def test_lists_and_structs_of_int96_are_named_and_what_is_in_a_struct_is_read(tmp_path):
+    moment = datetime.datetime(2020, 1, 2, 3, 4, 5)
+    columns = {"a": [{"t": moment}], "b": [{"t": moment, "u": moment}], "c": [[moment]], "d": [{"e": [moment]}]}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [WORDS], **columns}), path, use_deprecated_int96_timestamps=True)
+    for field in columns:
+        with pytest.raises(MissingColumnError, match=f"{field}: timestamps of the old kind INT96 within"):
+            list(read_parquet_rows(path, [field]))
+    assert list(read_parquet_rows(path, ["text", "a.t"])) == [Row(1, {"text": WORDS, "a.t": "2020-01-02T03:04:05"})]
+
+
+MARKS = ["", "\ufeff", "\ufeff\ufeff"]
+BLANKS = ["", " ", "\t", "\r", "\u00a0", "\u3000 ", "\u2028", "\x0c", "\x85"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_marks_and_blanks_alone_are_no_rows(tmp_path, mark, blank, end):
+    path, row = tmp_path / "a.jsonl", '{"text": "x"}\n'
+    path.write_bytes(f"{mark}{blank}{end}".encode())
+    assert list(read_json_lines(path, ["text"])) == []
+    path.write_bytes(f"{mark}{row}{mark}{blank}\n{mark}{row}{mark}{blank}{end}".encode())
+    assert list(read_json_lines(path, ["text"])) == [Row(1, {"text": "x"}), Row(3, {"text": "x"})]
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
+def test_an_empty_file_of_any_encoding_has_no_rows(tmp_path, codec):
+    (tmp_path / "a.jsonl").write_bytes("".encode(codec))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress("".encode("utf-8-sig")))
+    assert list(read_json_lines(tmp_path / "a.jsonl", ["text"])) == []
+    assert list(read_json_lines(tmp_path / "b.jsonl.gz", ["text"])) == []
 
 
 def test_two_columns_of_one_name_are_named(tmp_path):
