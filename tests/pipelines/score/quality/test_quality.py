@@ -1,6 +1,7 @@
 """The quality model separates held-out texts, and is the same after loading it from its file."""
 
 import random
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -105,3 +106,34 @@ def test_a_model_that_tells_nothing_apart_is_refused_and_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"hardly better than chance: right on .* held-out texts\. Nothing was saved"):
         train_quality_model(alike * 9, alike, tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def noise(num_texts: int, random_: random.Random) -> list[str]:
+    return [" ".join(random_.choices(GOOD + BAD, k=40)) for _ in range(num_texts)]
+
+
+@pytest.mark.parametrize(("num_good", "num_bad"), [(10, 10), (10, 100), (100, 10), (60, 60)])
+def test_both_kinds_are_held_out_alike_for_every_seed(tmp_path, num_good, num_bad):
+    """Of texts without words all are taken for the same: right on half of each draw, whatever the seed."""
+    good, bad = ["..."] * num_good, ["!"] * num_bad
+    num_heldout = max(5, num_good // 10) + max(5, num_bad // 10)
+    for seed in range(100):
+        with pytest.raises(ValueError, match=rf"right on 50\.0% of {num_heldout} held-out"):
+            train_quality_model(good, bad, tmp_path / "model.safetensors", seed=seed)
+
+
+@pytest.mark.parametrize(("num_good", "num_bad"), [(10, 10), (10, 40), (40, 40)])
+def test_noise_is_hardly_ever_taken_for_quality_and_quality_always(tmp_path, num_good, num_bad):
+    accepted = 0
+    for seed in range(40):
+        random_ = random.Random(seed)
+        with suppress(ValueError):
+            path = tmp_path / "noise.safetensors"
+            train_quality_model(noise(num_good, random_), noise(num_bad, random_), path, seed=seed)
+            accepted += 1
+    # One in twenty is 2 of 40; 1 % of all sets of 40 have more than 5.
+    assert accepted <= 5
+    for seed in range(10):
+        good, bad = texts(GOOD, BAD, seed)[:num_good], texts(BAD, GOOD, seed + 99)[:num_bad]
+        report = train_quality_model(good, bad, tmp_path / "model.safetensors", seed=seed)
+        assert (report.num_good, report.num_bad) == (num_good, num_bad)
