@@ -13,6 +13,12 @@ from pipelines.artifacts.tokenization.token_bytes import MARK
 CODE_POINTS = [*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x8000)]
 EVERY_BYTE = unicodedata.normalize("NFC", "".join(map(chr, CODE_POINTS)))
 """A text with every byte that UTF-8 can have."""
+CHARACTERS = tuple(
+    unicodedata.normalize("NFC", "".join(map(chr, range(start, start + 64))))
+    for start in range(0, 0x10000, 64)
+    if not 0xD800 <= start < 0xE000
+)
+"""Every character of the basic plane, with its neighbours."""
 BLANKS = (" ", "  ", "\t", "\n", "\n\n\n", "\r\n", "\r", "\v\f", "\u00a0", "\u2003", "\u3000", "\u2028", " " * 40)
 INVISIBLE = ("\ufeff", "\u200b", "\u200d", "\u00ad", "\u200f", "\x00", "\x1b", "\ufffd", "\U000e0061")
 WORDS = (
@@ -30,7 +36,8 @@ NUM_TRIES = 8
 NUM_NAMES = 8192
 """Names of ids in that text, spread over the vocabulary, those of a small one again and again: a random encoding leaves
 their merges out."""
-LONGEST_LITERAL = 200
+COMPILED = "precompiled_charsmap"
+"""A string in a normalizer that is no text."""
 STAGES = ("normalizer", "pre_tokenizer", "decoder")
 """Parts of a tokenizer that text goes through."""
 
@@ -55,18 +62,23 @@ class Change(NamedTuple):
 
 
 def changes(tokenizer: Tokenizer) -> list[Change]:
-    """Every hostile text that does not come back from `tokenizer` as it was."""
-    pairs = ((text, round_trip(tokenizer, text)) for text in hostile_texts(tokenizer))
+    """Every hostile text, and every text of CHARACTERS, that does not come back from `tokenizer` as it was."""
+    texts = chain(hostile_texts(tokenizer), CHARACTERS)
+    pairs = ((text, round_trip(tokenizer, text)) for text in texts)
     return [Change(text, returned) for text, returned in pairs if text != returned]
 
 
 def untried(tokenizer: Tokenizer) -> list[str]:
-    """Patterns by which `tokenizer` replaces or removes text, and which no hostile text has: what they change is
-    unknown."""
+    """Patterns by which `tokenizer` replaces or removes text, and by which it changes none of the texts that `changes`
+    tries: what they change is unknown."""
     parts = json.loads(tokenizer.to_str())
     patterns = [pattern for name in STAGES for pattern in _destructive_patterns(parts[name])]
-    texts = list(hostile_texts(tokenizer)) if patterns else []
-    return [pattern for pattern in dict.fromkeys(patterns) if not any(_has(text, pattern) for text in texts)]
+    texts = [*hostile_texts(tokenizer), *CHARACTERS] if patterns else []
+    return [
+        pattern
+        for pattern, content in dict.fromkeys(patterns)
+        if not any(_is_changed(text, pattern, content) for text in texts)
+    ]
 
 
 def is_random(tokenizer: Tokenizer) -> bool:
@@ -101,11 +113,11 @@ def _literals(tokenizer: Tokenizer) -> list[str]:
     parts = json.loads(tokenizer.to_str())
     added = [token["content"] for token in parts["added_tokens"]]
     literals = dict.fromkeys(chain(added, *(_strings(parts[name]) for name in STAGES)))
-    return [literal for literal in literals if 0 < len(literal) <= LONGEST_LITERAL]
+    return [literal for literal in literals if literal]
 
 
-def _destructive_patterns(part: Any) -> Iterator[str]:
-    """Regular expressions of what a part replaces or removes."""
+def _destructive_patterns(part: Any) -> Iterator[tuple[str, str]]:
+    """Regular expressions of what a part replaces or removes, and what comes in its place."""
     if isinstance(part, list):
         for inner in part:
             yield from _destructive_patterns(inner)
@@ -113,17 +125,17 @@ def _destructive_patterns(part: Any) -> Iterator[str]:
         pattern = part.get("pattern")
         is_destructive = part.get("type") == "Replace" or part.get("behavior") == "Removed"
         if is_destructive and isinstance(pattern, dict) and "Regex" in pattern:
-            yield pattern["Regex"]
+            yield pattern["Regex"], part.get("content", "")
         yield from _destructive_patterns(list(part.values()))
 
 
-def _has(text: str, pattern: str) -> bool:
-    return bool(normalizers.Replace(Regex(pattern), "").normalize_str(text) != text)
+def _is_changed(text: str, pattern: str, content: str) -> bool:
+    return bool(normalizers.Replace(Regex(pattern), content).normalize_str(text) != text)
 
 
 def _strings(part: Any) -> Iterator[str]:
     if isinstance(part, str):
         yield part
     elif isinstance(part, dict | list):
-        for inner in part.values() if isinstance(part, dict) else part:
+        for inner in (value for name, value in part.items() if name != COMPILED) if isinstance(part, dict) else part:
             yield from _strings(inner)

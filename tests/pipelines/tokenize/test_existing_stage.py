@@ -103,10 +103,10 @@ def accented() -> Tokenizer:
     return tokenizer
 
 
-def adding(**fields: bool) -> Callable[[], Tokenizer]:
+def adding(content: str = "<tool>", **fields: bool) -> Callable[[], Tokenizer]:
     def made() -> Tokenizer:
         tokenizer = byte_level()
-        tokenizer.add_tokens([AddedToken("<tool>", **fields)])
+        tokenizer.add_tokens([AddedToken(content, **fields)])
         return tokenizer
 
     return made
@@ -168,6 +168,13 @@ CHANGING = {
     "commas removed": splitting(pre_tokenizers.Split(",", "removed")),
     "delimiter": splitting(pre_tokenizers.CharDelimiterSplit("|")),
     "decoder's Replace": decoding(decoders.Replace("tion", "sion")),
+    "a long literal": normalising(normalizers.Replace("quokka " * 60, "wombat")),
+    "a long token": adding("q" * 300, lstrip=True),
+    "a rare blank": normalising(normalizers.Replace("\u1680", " ")),
+    "a rare blank among others": normalising(normalizers.Replace(Regex(r" |\u1680"), " ")),
+    "rare blanks": normalising(normalizers.Replace(Regex(r"\p{Zs}"), " ")),
+    "rare dashes": normalising(normalizers.Replace(Regex(r"[-\u2e3a\ufe58]"), "-")),
+    "a range": normalising(normalizers.Replace(Regex(r"[\ua000-\ua4cf]"), "")),
     "decoder's Strip": decoding(decoders.Strip(" ", 1, 0)),
 }
 
@@ -184,6 +191,8 @@ UNTRIED = {
     "a sentence": normalising(
         normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex("All rights? res"), "")])
     ),
+    "a branch that changes nothing": normalising(normalizers.Replace(Regex("a|read(?= more)"), "a")),
+    "a branch that changes nothing, of a decoder": decoding(decoders.Replace(Regex(" |All (?:rights)"), " ")),
     "removed": splitting(pre_tokenizers.Split(Regex("colou?rful"), "removed")),
     "decoder": decoding(decoders.Replace(Regex("Read (?:more|on)"), "")),
 }
