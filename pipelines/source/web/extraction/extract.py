@@ -9,11 +9,12 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pipelines.source.document_sink import Extractor, TextFormat
-from pipelines.source.web.extraction.code import code_in, lines_of_code
+from pipelines.source.web.extraction.code import lines_of_code
 from pipelines.source.web.extraction.dom import inked
 from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
+from pipelines.source.web.extraction.layout.tail import remove_tail
 from pipelines.source.web.extraction.layout.title import from_title
 from pipelines.source.web.extraction.layout.type_rules import RULES
 from pipelines.source.web.extraction.markup import Markup
@@ -21,7 +22,7 @@ from pipelines.source.web.extraction.stated import stated_besides, stated_instea
 from pipelines.source.web.extraction.text import prose, tidy, without_repeats
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 11
+EXTRACTION_VERSION = 12
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
@@ -49,8 +50,6 @@ MIN_PROSE_SHARE = 0.2
 MIN_PROSE_CHARACTERS = 250
 """Prose in the HTML, in runs of 40 characters without a tag, below which trafilatura would find none either (its own
 MIN_EXTRACTED_SIZE)."""
-SHORT_LINE = 60
-"""A shorter line without a sentence's end, below the last line of prose, is a button or the title of a list."""
 
 _TAG = re.compile(
     r"<(/?)(?!(?:p|br|img|input|meta|link|hr|li|td|th|tr|dt|dd|option|source|col|wbr|thead|tbody|tfoot)\b)[a-z]",
@@ -59,8 +58,6 @@ _TAG = re.compile(
 _PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,})", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
-_SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？$]\s*$")
-"""Of a sentence, or of a formula."""
 
 
 class Extraction(NamedTuple):
@@ -129,11 +126,8 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
 
 def _cascade(html: str, page: Markup, form: Format) -> tuple[str, str]:
     """Text of a pruned page, or trafilatura's if that is in doubt, with its engine."""
+    remove_tail(page)
     text = form.text(page)
-    shorter = _without_tail(text, form.whole_lines)
-    # The last lines of code look like buttons.
-    if len(shorter) < len(text) and not code_in(page):
-        text = shorter
     if not _is_doubtful(text) or not _worth_trafilatura(html, text):
         return text, "resiliparse"
     better, error = _trafilatura(html, form.of_trafilatura)
@@ -156,20 +150,6 @@ def _without_tags(html: str) -> str:
 
 def _without_surrogates(html: str) -> str:
     return html.encode("utf-8", "replace").decode()
-
-
-def _without_tail(text: str, whole_lines: tuple[str, ...]) -> str:
-    """`text` up to its last line that is a sentence, long, in a list or in a table; all of it if there is none."""
-    lines = text.split("\n")
-    kept = len(lines)
-    while kept and _is_tail(lines[kept - 1].strip(), whole_lines):
-        kept -= 1
-    return "\n".join(lines[:kept]) or text
-
-
-def _is_tail(line: str, whole_lines: tuple[str, ...]) -> bool:
-    whole = _SENTENCE_END.search(line) or line.startswith(whole_lines) or "\t" in line
-    return len(line) < SHORT_LINE and not whole
 
 
 def _is_doubtful(text: str) -> bool:

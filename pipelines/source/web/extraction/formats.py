@@ -25,8 +25,6 @@ class Format(NamedTuple):
     """trafilatura's name of the format."""
     has_captions: bool
     """Whether captions of figures belong to the main part of a page."""
-    whole_lines: tuple[str, ...]
-    """Beginning of a line that is complete even if it is short: marks of lists, tables and similar elements."""
 
     def all_text(self, tree: HTMLTree) -> str:
         """All text of a tree."""
@@ -55,6 +53,6 @@ class Format(NamedTuple):
 
 
 FORMATS: Mapping[TextFormat, Format] = {
-    "text": Format(PLAIN, "txt", False, ("•", *"123456789")),
-    "markdown": Format(MARKDOWN, "markdown", True, ("- ", "|", ">", "`", ":", *"123456789")),
+    "text": Format(PLAIN, "txt", False),
+    "markdown": Format(MARKDOWN, "markdown", True),
 }

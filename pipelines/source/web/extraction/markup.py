@@ -6,6 +6,8 @@ attribute in double quotes and five entities.
 """
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable
 from functools import cached_property
 
 VOID = frozenset(
@@ -102,6 +104,23 @@ class Markup:
         self.tags[element : end + 1] = self.attributes[element : end + 1] = [""] * (end + 1 - element)
         self.texts[element:end] = [""] * (end - element)
         self.characters[element:end] = [0] * (end - element)
+
+
+class Outermost:
+    """Those of some elements, in the order of their page, that are in no other of them, as ranges of tags."""
+
+    def __init__(self, page: Markup, elements: Iterable[int]) -> None:
+        self.starts: list[int] = []
+        self._ends: list[int] = []
+        for element in elements:
+            if not self._ends or element > self._ends[-1]:
+                self.starts.append(element)
+                self._ends.append(page.ends[element])
+
+    def __contains__(self, element: int) -> bool:
+        """Whether an element is one of them, or in one."""
+        index = bisect_right(self.starts, element)
+        return index > 0 and element <= self._ends[index - 1]
 
 
 def attribute(attributes: str, name: str) -> str:

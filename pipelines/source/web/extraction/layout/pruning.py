@@ -9,7 +9,7 @@ from pipelines.source.web.extraction.code import MIN_CODE_SHARE, code_in
 from pipelines.source.web.extraction.layout.names import NAMED_TAGS, judge_names, kind_of
 from pipelines.source.web.extraction.layout.removals import Removal, spared
 from pipelines.source.web.extraction.layout.type_rules import Rules
-from pipelines.source.web.extraction.markup import Markup, attribute, names_in
+from pipelines.source.web.extraction.markup import Markup, Outermost, attribute, names_in
 
 MAX_NAMED_SHARE = 0.5
 """Share of the main part above which a block is never boilerplate, regardless of its name."""
@@ -55,7 +55,7 @@ class _Pruning:
         self._below = range(main + 1, page.ends[main])
         self._code = code_in(page)
         self._has_code = any(each in self._below for each in self._code)
-        self._in_code = _Outermost(page, self._code)
+        self._in_code = Outermost(page, self._code)
         self._headed: bool | None = None
         self.measure()
 
@@ -203,27 +203,10 @@ class _Pruning:
         return bisect_right(self._links, element), bisect_right(self._links, self._page.ends[element])
 
 
-class _Outermost:
-    """Those of some elements, in the order of their page, that are in no other of them, as ranges of tags."""
-
-    def __init__(self, page: Markup, elements: Iterable[int]) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        for element in elements:
-            if not self._ends or element > self._ends[-1]:
-                self._starts.append(element)
-                self._ends.append(page.ends[element])
-
-    def __contains__(self, element: int) -> bool:
-        """Whether an element is one of them, or in one."""
-        index = bisect_right(self._starts, element)
-        return index > 0 and element <= self._ends[index - 1]
-
-
-def _tables_with_head(page: Markup) -> _Outermost:
+def _tables_with_head(page: Markup) -> Outermost:
     heads = [index for index, tag in enumerate(page.tags) if tag == "th"]
     tables = (index for index, tag in enumerate(page.tags) if tag == "table") if heads else ()
-    return _Outermost(
+    return Outermost(
         page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
     )
 

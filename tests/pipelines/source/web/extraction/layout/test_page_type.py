@@ -17,7 +17,7 @@ from pipelines.source.web.extraction.visible import visible_page
 from tests.kit.real_data import REAL_DATA
 
 WCXB = REAL_DATA / "wcxb"
-BENCHMARKS = Path(__file__).parents[5] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[6] / "benchmarks"
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 5
 

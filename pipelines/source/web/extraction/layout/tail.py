@@ -1,0 +1,71 @@
+"""The end of a page's main part, below its last text: buttons, titles of lists that are gone, credits."""
+
+import re
+from collections.abc import Iterator, Sequence
+from unicodedata import category
+
+from pipelines.source.web.extraction.code import code_in
+from pipelines.source.web.extraction.markup import PHRASES, Markup, Outermost
+from pipelines.source.web.extraction.rendering.tables import tables_of_data
+
+SHORT_BLOCK = 60
+"""Characters of a block without a sentence's end below which it is a button or the title of a list."""
+MAX_TAIL_BLOCKS = 6
+"""More short blocks than these are text: verse, or a script without punctuation. Of 1,001 pages few have a longer
+tail."""
+
+_TEXTS = frozenset({"p", "li", "dd", "dt", "blockquote", "pre", "math"})
+"""Elements that hold text, however short it is and whichever mark ends it."""
+_INLINE = PHRASES | {
+    f"{slash}{tag}" for slash in ("", "/") for tag in ("br", "code", "kbd", "samp", "sub", "sup", "tt")
+}
+_COPYRIGHT = re.compile(r"©|\(c\)|copyright\b", re.IGNORECASE)
+_REFERENCE = re.compile(r"\[\d+\]$")
+_BESIDE_SENTENCES = ("Cf", "Mn", "Sk", "Sm", "So", "Zs")
+"""Categories of characters that may follow a sentence's end: marks of direction, arrows, emoji, ends of proofs."""
+_REFERENCE_MARKS = "*†‡§¶·•"
+_ENDS = ("Pe", "Pf", "Pi", "Po")
+"""Categories of the marks that end sentences, and of the quotation marks and brackets behind them."""
+_NO_ENDS = ",/\\#%&@]"
+
+
+def remove_tail(page: Markup) -> None:
+    """Remove the last blocks of a page that are no text, unless it has no other or they are many."""
+    texts = (index for index, tag in enumerate(page.tags) if tag in _TEXTS)
+    whole = Outermost(page, sorted({*texts, *code_in(page), *tables_of_data(page)}))
+    footnotes = Outermost(page, (index for index, tag in enumerate(page.tags) if tag == "sup"))
+    tail: list[int] = []
+    for number, block in enumerate(_blocks_from_the_end(page)):
+        text = " ".join("".join(page.texts[piece] for piece in block if piece not in footnotes).split())
+        if len(text) >= SHORT_BLOCK or (block[0] in whole and not _COPYRIGHT.match(text)) or ends_sentence(text):
+            for piece in tail:
+                page.texts[piece] = ""
+            return
+        if number == MAX_TAIL_BLOCKS:
+            return
+        tail += block
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a text ends with a sentence or a formula, in any script, or with a reference behind it."""
+    if _REFERENCE.search(text):
+        return True
+    last = next((each for each in reversed(text) if not _may_follow_sentence(each)), "")
+    return last == "$" or (last not in _NO_ENDS and category(last) in _ENDS)
+
+
+def _may_follow_sentence(character: str) -> bool:
+    return character in _REFERENCE_MARKS or category(character) in _BESIDE_SENTENCES
+
+
+def _blocks_from_the_end(page: Markup) -> Iterator[Sequence[int]]:
+    """The places of the texts in each block that is not blank, the last block first."""
+    block: list[int] = []
+    for index in range(len(page.tags) - 1, -1, -1):
+        if page.texts[index]:
+            block.append(index)
+        tag = page.tags[index]
+        if block and tag and tag not in _INLINE:
+            if any(page.characters[piece] for piece in block):
+                yield block[::-1]
+            block = []
