@@ -6,6 +6,7 @@ taken out again.
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 
 _WORDS = (
@@ -29,7 +30,7 @@ _BOILERPLATE = re.compile(
     r"|^(?:sr-only|show-for-sr|screen-?reader(?:-text|-only)?|element-invisible|(?:slds-)?assistive-text)$"
 )
 _SUSPECT = re.compile(
-    r"widget|embed|meta|rating|attachment|timestamp|user-|icon|infos?\b|(?<!post_)message|slide|overlay|options"
+    r"widget|embed|meta|rating|attachment|timestamp|user-(?!content-)|icon|infos?\b|(?<!post_)message|slide|overlay|options"
     r"|expand|[Tt]easer|caption|next-|prev|stories|popular|trending|latest|promo|box|aside|^bottom|button|date"
     r"|category|categories|topics?|link|recomm|banner|social|headline-list|gallery|carousel|toc\b|poll|quiz|survey"
     r"|(?<![a-z])forms?(?![a-z])|contact|sticky|(?<!tab)(?<!tab[-_s])(?<!tabs[-_])panel|sub-?content|rail"
@@ -42,6 +43,14 @@ does not describe the element."""
 _SHOWN_ON_WIDE_SCREENS = re.compile(r"\w+:(?:block|flex|grid|inline|contents|table)")
 """How Tailwind CSS takes back "hidden"."""
 _DIGITS = re.compile(r"\d+")
+_NUMBERING = re.compile(r"^\W*(?:\d+|[A-Z]\b)(?:\.\d+)*[.):]?\s+")
+"""The number of a section before its title."""
+_OF_SECTION = re.compile(
+    r"^(?:user-content-|(?:sub)*sec(?:tion|t)?[-_:.]|(?:h|id|toc|ch|chapter|anchor|heading)[-_:.])|[-_.]\d+$"
+)
+"""The prefixes that generators put before the title of a section in its name (GitHub, LaTeX, WordPress), and the
+number that they add to the second of the same title."""
+_SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa", "&": " and "})
 NAMED_TAGS = ("div", "section", "ul", "ol", "p", "span", "header", "h2", "h3", "h4", "h5", "a")
 """Tags of elements that are boilerplate if their names are."""
 
@@ -54,6 +63,19 @@ def judge_names(class_names: str | None, element_id: str | None) -> tuple[bool, 
         names = [name for name in names if name != "hidden"]
     judgements = [_judge_name(name) for name in names if not _names_terms(name, names)]
     return any(boilerplate for boilerplate, _ in judgements), any(suspect for _, suspect in judgements)
+
+
+def is_made_of(name: str, title: str) -> bool:
+    """Whether an id or class name is generated from the title of a section, with or without its number."""
+    name = name.lower()
+    titles = {title, _NUMBERING.sub("", title)}
+    slugs = {_letters(each) for spelled in titles for each in (spelled, spelled.lower().translate(_SPELLED))}
+    return not slugs.isdisjoint({_letters(name), _letters(_OF_SECTION.sub("", name))} - {""})
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of a text, without accents."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.lower())))
 
 
 @lru_cache(maxsize=2**16)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 
 from pipelines.source.web.extraction.code import MIN_CODE_SHARE, code_in
-from pipelines.source.web.extraction.layout.names import NAMED_TAGS, judge_names, kind_of
+from pipelines.source.web.extraction.layout.names import NAMED_TAGS, is_made_of, judge_names, kind_of
 from pipelines.source.web.extraction.layout.removals import Removal, spared
 from pipelines.source.web.extraction.layout.type_rules import Rules
 from pipelines.source.web.extraction.markup import Markup, Outermost, attribute, names_in
@@ -30,6 +30,10 @@ MAX_LINK_LIST_CHARACTERS = 2600
 """A longer block of links may be the purpose of the page."""
 MIN_HEADED_BLOCKS = 3
 """Blocks of a page whose ids repeat their headings from which its ids are made of headings and name nothing."""
+MAX_BEFORE_HEADING = 100
+"""Characters before its heading in a section: of links to the sections around it."""
+MAX_HEADING_CHARACTERS = 200
+"""No id is made of a longer heading."""
 
 _NAMED = frozenset(NAMED_TAGS)
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -56,7 +60,9 @@ class _Pruning:
         self._code = code_in(page)
         self._has_code = any(each in self._below for each in self._code)
         self._in_code = Outermost(page, self._code)
+        self._headings = [index for index, tag in enumerate(page.tags) if tag in _HEADINGS]
         self._headed: bool | None = None
+        self._called: bool | None = None
         self.measure()
 
     def measure(self) -> None:
@@ -129,6 +135,8 @@ class _Pruning:
             return False
         if element_id and self._is_named_after_its_heading(element):
             boilerplate, suspect = judge_names(class_names, None)
+        elif class_names and self._is_called_like_its_heading(element, total):
+            boilerplate, suspect = judge_names(None, element_id)
         if boilerplate and self._length(element) <= MAX_NAMED_SHARE * total:
             return not self._is_listing(element)
         if not suspect or not self._rules.suspects:
@@ -175,12 +183,33 @@ class _Pruning:
 
     def _repeated_heading(self, element: int) -> int | None:
         """The heading that an element is or begins with, if the element's id is generated from it."""
-        page = self._page
-        heading = element if page.tags[element] in _HEADINGS else page.first_child(element)
-        if heading is None or page.tags[heading] not in _HEADINGS:
+        heading = self._heading_of(element)
+        if heading is None:
             return None
-        slug = _letters(page.text(heading))
-        return heading if slug and _letters(names_in(page.attributes[element])[1]) == slug else None
+        element_id = names_in(self._page.attributes[element])[1]
+        return heading if is_made_of(element_id, self._page.text(heading)) else None
+
+    def _is_called_like_its_heading(self, element: int, total: int) -> bool:
+        """Whether the class of an element repeats its heading, and the sections called so are most of the page."""
+        if not self._repeats_heading_in_class(element):
+            return False
+        if self._called is None:
+            blocks = (index for index in self._below if self._page.tags[index] in ("section", "div"))
+            called = Outermost(self._page, filter(self._repeats_heading_in_class, blocks))
+            self._called = sum(map(self._length, called.starts)) > MAX_NAMED_SHARE * total
+        return self._called
+
+    def _repeats_heading_in_class(self, element: int) -> bool:
+        names = names_in(self._page.attributes[element])[0].split()
+        heading = self._heading_of(element) if names else None
+        return heading is not None and any(is_made_of(name, self._page.text(heading)) for name in names)
+
+    def _heading_of(self, element: int) -> int | None:
+        """The heading that an element is or begins with."""
+        heading = element if self._page.tags[element] in _HEADINGS else self._first_in(element, self._headings)
+        if heading is None or self._before[heading] - self._before[element] > MAX_BEFORE_HEADING:
+            return None
+        return heading if self._length(heading) <= MAX_HEADING_CHARACTERS else None
 
     def _length(self, element: int) -> int:
         """Characters of the element's text that are not blank."""
@@ -209,7 +238,3 @@ def _tables_with_head(page: Markup) -> Outermost:
     return Outermost(
         page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
     )
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.lower()))
