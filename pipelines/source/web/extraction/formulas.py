@@ -1,7 +1,8 @@
 """Formulas of a page as LaTeX between dollars, each of them once.
 
 Wikipedia, MathJax, KaTeX and MathML in general keep the LaTeX source of a formula next to one or two renderings of it,
-for eyes and for screen readers. A formula without its LaTeX is left unchanged.
+for eyes and for screen readers. MathML without LaTeX becomes a line of text, in which `^`, `_`, `/` and `√` stand for
+the layout (M. Sargent, "UnicodeMath", Unicode Technical Note 28).
 """
 
 import re
@@ -23,6 +24,13 @@ _DISPLAYED = (
     ".mwe-math-fallback-image-display,script[type*='mode=display']"
 )
 _ANNOTATION = "annotation:is([encoding*=tex i])"
+MAX_NESTED = 100
+"""Elements of MathML inside each other below which their layout is not read any more."""
+_UNSEEN = frozenset({"annotation", "annotation-xml", "mphantom", "none", "mprescripts"})
+_SCRIPTS = {"msub": "_", "munder": "_", "msup": "^", "mover": "^", "mfrac": "/", "msubsup": "_^", "munderover": "_^"}
+"""The marks before the parts of an element that follow its first."""
+_LISTS = {"mtable": "; ", "mtr": ", "}
+"""The marks between the parts of an element."""
 _DISPLAY_STYLE = re.compile(r"^\{\s*\\(?:display|text)style\s*(.*)\}$", re.DOTALL)
 
 
@@ -39,6 +47,9 @@ def write_formulas(tree: HTMLTree, body: ElementNode) -> None:
             done = element
             mark = "$$" if _is_displayed(element) else "$"
             element.replace_with(new_text(tree, f"{mark}{latex}{mark}"))
+        elif (math := _math(element)) is not None:
+            done = element
+            element.replace_with(new_text(tree, _line(math)))
 
 
 def _is_rendering_of_script(element: ElementNode) -> bool:
@@ -48,7 +59,7 @@ def _is_rendering_of_script(element: ElementNode) -> bool:
     following = element.next_element_sibling
     while following is not None and "MathJax" in (following.class_name or ""):
         following = following.next_element_sibling
-    return following is not None and following.matches("script[type^='math/']")
+    return following is not None and following.matches("script[type^='math/tex']")
 
 
 def _latex(element: ElementNode) -> str:
@@ -60,6 +71,31 @@ def _latex(element: ElementNode) -> str:
     inside = (element, *one_by_one(element.query_selector_all(f"math,{IMAGES_OF_FORMULAS}")))
     stated = (each.get_attribute("alttext") or each.get_attribute("alt") for each in inside)
     return _plain(next(filter(None, stated), ""))
+
+
+def _math(element: ElementNode) -> ElementNode | None:
+    return element if element.tag == "math" else element.query_selector("math")
+
+
+def _line(element: ElementNode, depth: int = 0) -> str:
+    """MathML as a line of text."""
+    tag, children = element.tag or "", list(element.children.values())
+    if not children or depth == MAX_NESTED:
+        return " " if tag == "mspace" else " ".join((element.text or "").split())
+    parts = [_line(child, depth + 1) for child in children if child.tag not in _UNSEEN]
+    if tag == "msqrt":
+        return f"√{_operand(''.join(parts))}"
+    if tag == "mroot" and len(parts) == 2:
+        return f"{parts[1]}√{_operand(parts[0])}"
+    marks = _SCRIPTS.get(tag, "")
+    if marks and len(parts) == len(marks) + 1:
+        first, *scripts = map(_operand, parts)
+        return first + "".join(map("".join, zip(marks, scripts, strict=True)))
+    return _LISTS.get(tag, "").join(parts)
+
+
+def _operand(line: str) -> str:
+    return line if len(line) < 2 or line.isalnum() else f"({line})"
 
 
 def _is_displayed(element: ElementNode) -> bool:
