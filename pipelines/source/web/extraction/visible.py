@@ -87,8 +87,6 @@ def visible_page(html: str) -> VisiblePage:
         return visible_page(plainer)
     if special.has_formulas:
         write_formulas(tree, body)
-    if special.has_editors:
-        write_editors(tree, body)
     for element in special.streamed:
         put_in_place(body, element)
     for element in special.unprinted:
@@ -97,6 +95,8 @@ def visible_page(html: str) -> VisiblePage:
     characters -= _remove_hidden(special.maybe_hidden, characters)
     if _remove_repeated(special.not_for_screen_readers, characters):
         characters = length(body)
+    if special.has_editors:
+        write_editors(tree, body)
     write_literal(tree, special.literal)
     write_numbered(tree, special.first_lines)
     if special.listings or special.has_editors:
@@ -105,8 +105,8 @@ def visible_page(html: str) -> VisiblePage:
         wrapper.replace_with(*wrapper.child_nodes.values())
     for ruby in special.rubies:
         _join(tree, ruby)
-    _open_most_of_the_page(special.figures, characters)
-    characters += _open_most_of_the_page(special.noscripts, characters)
+    _open_most_of_the_page(body, special.figures, characters)
+    characters += _open_most_of_the_page(body, special.noscripts, characters)
     return VisiblePage(tree, characters)
 
 
@@ -169,17 +169,18 @@ class _Special:
         elif tag in _UNPRINTED:
             self.has_shadows |= tag == "template" and element.has_attribute("shadowrootmode")
             self.unprinted.append(element)
-        elif tag == "li" and element.matches(FIRST_LINE):
+        else:
+            self._sort_by_tag(element, tag)
+            self._sort_by_attributes(element, tag)
+
+    def _sort_by_tag(self, element: ElementNode, tag: str) -> None:
+        if tag == "li" and element.matches(FIRST_LINE):
             self.first_lines.append(element)
         elif tag == "pre":
             self.listings.append(element)
         elif tag == "noscript":
             self.noscripts.append(element)
-        else:
-            self._sort_by_attributes(element, tag)
-
-    def _sort_by_attributes(self, element: ElementNode, tag: str) -> None:
-        if tag == "ruby":
+        elif tag == "ruby":
             self.rubies.append(element)
         elif tag in ("figure", "figcaption"):
             self.figures.append(element)
@@ -187,12 +188,14 @@ class _Special:
             (self.wrappers if element.matches(_NO_CONTROLS) else self.figures).append(element)
         self.has_editors |= tag in ("div", "table") and may_be_editor(element)
         self.has_formulas |= tag in ("math", "mjx-container", "img")
+
+    def _sort_by_attributes(self, element: ElementNode, tag: str) -> None:
         style = element.get_attribute("style")
         if tag in LITERAL_TAGS or (style is not None and tag in _PREFORMATTED and keeps_lines(style)):
             self.literal.append(element)
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
             self._sort_hidden(element)
-        elif element.get_attribute("aria-hidden") == "true":
+        elif tag != "pre" and element.get_attribute("aria-hidden") == "true":
             self.not_for_screen_readers.append(element)
 
     def _sort_hidden(self, element: ElementNode) -> None:
@@ -210,13 +213,13 @@ def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
     return hidden is not None and hidden.lower() != "until-found"
 
 
-def _open_most_of_the_page(wrappers: Sequence[ElementNode], visible: int) -> int:
+def _open_most_of_the_page(body: ElementNode, wrappers: Sequence[ElementNode], visible: int) -> int:
     """Unwrap `wrappers` whose content is most of the page of `visible` characters: a forum's page for crawlers is in
     `noscript`, and the text after an unclosed figure is in the figure. Returns the characters of those contents."""
     opened = 0
     for wrapper in wrappers:
         characters = length(wrapper)
-        if characters >= MIN_WRAPPED_SHARE * visible:
+        if characters >= MIN_WRAPPED_SHARE * visible and body.contains(wrapper):
             opened += characters
             wrapper.replace_with(*wrapper.child_nodes.values())
     return opened
