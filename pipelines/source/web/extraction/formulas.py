@@ -9,6 +9,7 @@ import re
 
 from resiliparse.parse.html import ElementNode, HTMLTree
 
+from pipelines.source.web.extraction.css.hiding import is_hiding
 from pipelines.source.web.extraction.dom import new_text, one_by_one
 
 _RENDERED = (
@@ -47,7 +48,7 @@ def write_formulas(tree: HTMLTree, body: ElementNode) -> None:
             done = element
             mark = "$$" if _is_displayed(element) else "$"
             element.replace_with(new_text(tree, f"{mark}{latex}{mark}"))
-        elif (math := _math(element)) is not None:
+        elif (math := _math(element)) is not None and not _is_hidden(math):
             done = element
             element.replace_with(new_text(tree, _line(math)))
 
@@ -75,6 +76,10 @@ def _latex(element: ElementNode) -> str:
 
 def _math(element: ElementNode) -> ElementNode | None:
     return element if element.tag == "math" else element.query_selector("math")
+
+
+def _is_hidden(math: ElementNode) -> bool:
+    return math.has_attribute("hidden") or is_hiding(math.get_attribute("style") or "")
 
 
 def _line(element: ElementNode, depth: int = 0) -> str:

@@ -24,9 +24,9 @@ from pipelines.source.web.extraction.code import (
     write_literal,
     write_numbered,
 )
+from pipelines.source.web.extraction.css.hiding import is_hiding, keeps_lines, visible_again
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
-from pipelines.source.web.extraction.inline_styles import is_hiding, keeps_lines, visible_again
 from pipelines.source.web.extraction.revealed import is_streamed, is_tab, put_in_place
 
 MIN_VISIBLE_SHARE = 0.1

@@ -49,3 +49,11 @@ def test_mathml_without_latex_is_a_line_of_text(kind, around, text_format, extra
     story = f"<p>{SENTENCE * 8}</p><p>The area {formula} is known. {SENTENCE}</p>"
     page = extract_page(f"<html><body><article>{story}</article></body></html>", extractor, text_format)
     assert f"The area {line} is known." in page.text
+
+
+@pytest.mark.parametrize("extractor", ["cascade", "main_content", "all_text"])
+@pytest.mark.parametrize("hiding", ["style='display:none'", "hidden"])
+def test_hidden_mathml_stays_hidden(hiding, extractor):
+    story = f"<p>{SENTENCE * 8}</p><p>The area <math {hiding}><mi>sponsor</mi></math> is known. {SENTENCE}</p>"
+    page = extract_page(f"<html><body><article>{story}</article></body></html>", extractor)
+    assert "The area is known." in page.text

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.source.web.extraction.css.hiding import is_hiding
 from pipelines.source.web.extraction.extract import extract
-from pipelines.source.web.extraction.inline_styles import is_hiding
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 4
@@ -86,6 +86,61 @@ HIDING = (
     "height:0;overflow:hidden auto",
     "block-size:0;overflow:clip",
     "display:n\\6fne",
+    "display:no\\ne",
+    "display:none;display:bogus",
+    "display:none;display:",
+    "display:none;content:'; display:block'",
+    'display:none;content:"; display:block"',
+    "background:url(data:image/png;base64,AA=);display:none",
+    "visibility:hidden;visibility:shown",
+    "font-size:0;font-size:huge!;font-size:",
+    "position:absolute;position:floating;opacity:0;opacity:full",
+    "height:0;height:much of it;overflow:hidden;overflow:nowhere",
+    "clip-path:inset(50% 50%)",
+    "clip-path:inset(0 100% 0 0)",
+    "clip-path:inset(0 0 100% 0)",
+    "clip-path:inset(60% 0 40% 0 round 4px)",
+    "clip-path:xywh(0 0 0 0)",
+    "clip-path:rect(0 0 0 0)",
+    "-webkit-clip-path:inset(100%)",
+    "-webkit-filter:opacity(0)",
+    "-webkit-transform:scale(0)",
+    "text-indent:100%;white-space:nowrap;overflow:hidden",
+    "text-indent:200%;white-space:nowrap;overflow:hidden",
+    "color:red;background:red",
+    "color:tomato;background-color:tomato",
+    "color:red;background-color:#f00",
+    "color:hsl(0,0%,100%);background:#fff",
+    "color:hsl(120 100% 50%);background:rgb(0% 100% 0%)",
+    "color:#ffff;background:white",
+    "color:oklch(0 0 0 / 0)",
+    "color:rgb(0% 0% 0% / 0%)",
+    "transform:scale(1,0)",
+    "transform:scale(.0001)",
+    "transform:translate(10px) scale(0)",
+    "transform:matrix(0,0,0,1,0,0)",
+    "transform:matrix(1,2,2,4,0,0)",
+    "transform:matrix(1,0,0,1,-9999,0)",
+    "transform:rotate3d(0,1,0,90deg)",
+    "rotate:y 90deg",
+    "rotate:1 0 0 .25turn",
+    "scale:0 1",
+    "font-size:calc(0px)",
+    "font-size:1e-5px",
+    "font:1e-3px/1 a",
+    "position:absolute;opacity:.001",
+    "position:absolute;opacity:calc(0)",
+    "position:absolute;opacity:0%",
+    "height:0.1px;overflow:hidden",
+    "height:2px;overflow:hidden",
+    "height:0;padding:0 40px;overflow:hidden",
+    "width:0;min-width:0;overflow:hidden",
+    "height:0;flex:0 0 auto;overflow:hidden",
+    "float:left;margin:0 0 0 -9999px",
+    "position:absolute;margin-top:-9999px",
+    "letter-spacing:-9999px",
+    "position:fixed;transform:translate(-200%,-200%)",
+    "transform:translate3d(-9999px,0,0)",
 )
 SHOWING = (
     "",
@@ -133,6 +188,41 @@ SHOWING = (
     "clip:rect(0px, 100px, 200px, 0px)",
     "clip-path:circle(0.5em)",
     "width:100%\\9",
+    "display:none;display:inline-flex",
+    "display:none;display:var(--shown)",
+    "display:none;display:inherit",
+    "content:'display:none;'",
+    "background:url(a;display:none)",
+    "--display:none",
+    "width:0;min-width:100%;overflow:hidden",
+    "width:1px;min-width:100%;overflow:hidden",
+    "height:0;min-height:10em;overflow:hidden",
+    "height:0;padding-bottom:56%;overflow:hidden;position:relative",
+    "height:0;padding:30% 0 0;overflow:hidden",
+    "width:0;flex-grow:1;overflow:hidden",
+    "height:0;flex:1 1 0;overflow:hidden",
+    "margin:0 -100vw;padding:0 100vw",
+    "margin-left:-1000px;padding-left:1000px",
+    "margin-bottom:-9999px;padding-bottom:9999px",
+    "color:transparent;-webkit-text-stroke:1px #000",
+    "transform:translate3d(-1200px,0,0)",
+    "transform:translateX(-300%);transition:transform .3s",
+    "translate:-1440px",
+    "clip-path:inset(0 0 0 0)",
+    "clip-path:inset(10% 20%)",
+    "text-indent:100%",
+    "transform:matrix(1,0,0,1,0,0)",
+    "transform:scaleX(-1)",
+    "rotate:90deg",
+    "transform:rotate3d(0,0,1,90deg)",
+    "scale:.5 1",
+    "color:red;background:#f01",
+    "color:hsl(0,0%,100%);background:#000",
+    "color:rgb(0 0 0 / 50%)",
+    "color:#fff8;background:#000",
+    "font-size:1vw",
+    "font-size:.12in",
+    "height:12px;overflow:hidden",
 )
 
 
@@ -152,7 +242,7 @@ def test_other_styles_hide_nothing(style):
     assert "The mayor spoke" in text
 
 
-@given(st.text("display:none;visibilityhidden!important/* -9px", max_size=60))
+@given(st.text("display:none;visibilityhidden!important/* -9px\"'()\\%", max_size=60))
 def test_any_style_is_judged(style):
     assert is_hiding(style) in (True, False)
 
@@ -185,3 +275,26 @@ def test_what_is_visible_again_inside_of_hidden_text_stays(hiding, showing, extr
 def test_what_stays_hidden_inside_of_hidden_text_is_left_out(hiding, inside):
     text, _ = extract(page(f"<div style='{hiding}'>The <p style='{inside}'>sponsor. {SENTENCE}</p></div>"), "all_text")
     assert "sponsor" not in text
+
+
+WORDS = st.text("abcz-", min_size=1, max_size=8)
+INVALID = st.one_of(WORDS.map("display:z{}".format), st.just("display:"))
+OTHERS = st.sampled_from(
+    ["color:red", "content:'; display:block'", "background:url(a;display:block)", "x", ":", "--a:b;", "top:1px!x", ""]
+)
+
+
+@given(st.lists(st.one_of(INVALID, OTHERS), max_size=5), st.lists(OTHERS, max_size=3))
+def test_no_invalid_declaration_overrides_a_valid_one(after, before):
+    assert is_hiding(";".join([*before, "display:none", *after]))
+    assert not is_hiding(";".join([*before, "display:none", *after, "display:block"]))
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_a_color_is_the_same_in_every_notation(channels):
+    red, green, blue = channels
+    names = [f"rgb({red},{green},{blue})", f"rgb({red} {green} {blue})", f"#{red:02x}{green:02x}{blue:02X}"]
+    names.append(f"RGBA({red}, {green}, {blue}, 1)")
+    other = f"rgb({red},{green},{(blue + 100) % 256})"
+    assert all(is_hiding(f"color:{one};background:{two}") for one in names for two in names)
+    assert not any(is_hiding(f"color:{name};background:{other}") for name in names)

@@ -1,0 +1,1 @@
+"""Inline styles, as far as they decide whether a text is visible."""
