@@ -39,14 +39,19 @@ _LINES = {
     "div.ace_text-layer": ".ace_line",
     "div.view-lines": ".view-line",
     "table.js-file-line-container": ".blob-code",
+    "table.highlight": ".blob-code",
+    "table.diff-table": ".blob-code",
+    "table.d2h-diff-table": ".d2h-code-line",
+    "table.code": "tr:has(> th[id^=L]) > td",
+    "div.code-view": "td.lines-code",
     "div.crayon-pre": ".crayon-line",
     "div.react-code-lines": ".react-code-line-contents",
     "div.enlighter-default": ".enlighter > div",
     "div[class^=syntaxhighlighter]": ".code .line",
     "div[class=fragment]": ".line",
 }
-"""Elements of editors, highlighters and viewers that print each line in a separate block, and those blocks; the last
-two are of SyntaxHighlighter and Doxygen."""
+"""Elements of editors, highlighters and viewers that print each line in a separate block, and those blocks; among
+them those of CodeMirror, Ace, Monaco, GitHub, diff2html, Trac, Gitea, SyntaxHighlighter and Doxygen."""
 _DIVISIONS = ",".join(editor for editor in _LINES if editor.startswith("div."))
 _OTHERS = ",".join(editor for editor in _LINES if not editor.startswith("div."))
 EDITORS = f"div[class*='-']:is({_DIVISIONS}),{_OTHERS}"
@@ -59,17 +64,29 @@ _CONTROLS = "button,script,style,svg,select,textarea"
 _NUMBERS = ",".join(
     (
         *("[class*=lineno i]", "[class*=line-n i]", "[class*=line_n i]", "[class*=linenumber i]", "[class*=gutter i]"),
+        "[class*=linenr i]",
         *("[class*=blob-num i]", "[class*=hljs-ln-n]", "td.ln", "span.ln", "a.ln", "div.ln", ".lnt"),
     )
 )
 """Elements that may hold nothing but the numbers of lines."""
+MAX_DIGITS = 9
+"""Digits of the number of a line that are read."""
+MAX_NODES_BEFORE = 12
+"""Nodes before the number of a line that are looked at: other numbers, and the elements around them."""
+_IN_LINES = frozenset({"span", "a", "b", "i", "em", "strong", "small", "code", "data", "button", "label"})
+"""Elements in which a number may be a value in code; others are columns beside it."""
 _ONLY_NUMBERS = re.compile(r"[\s\d.:|]*")
-_AROUND_CODE = f"{CODE},tr:has(pre,code),figure:has(pre),[class*=code i],[class*=highlight i]"
-_ROWS = "tr,li,div,p,[style*='display:block' i],[style*='display: block' i]"
+_AROUND_CODE = f"{CODE},div:has(> pre),tr:has(pre,code),figure:has(pre),[class*=code i],[class*=highlight i]"
+_ROWS = "tr,li,div,p," + ",".join(
+    f"[style*='display:{blank}{kind}' i]" for blank in ("", " ") for kind in ("block", "flex")
+)
 """Elements inside a listing that start a line."""
 _BLOCKS = "pre,p,div,ul,ol,table,article,section,h1,h2,h3,h4"
 _SPANS = "span:is(.line,[class*=code-line i],[class*=token-line i],[data-line])"
 """Spans that style sheets turn into lines."""
+
+
+_LINE_OR_LISTING = f"pre,td,th,table,{_ROWS},{_SPANS}"
 
 
 def code_in(page: Markup) -> list[int]:
@@ -119,10 +136,13 @@ def write_numbered(tree: HTMLTree, first_lines: Sequence[ElementNode]) -> None:
 def write_literal(tree: HTMLTree, elements: Sequence[ElementNode]) -> None:
     """Put the text of elements that a browser prints as it is written in `pre`, if it has lines and no blocks."""
     for element in elements:
+        if element.closest("pre") is not None or (element.tag not in LITERAL_TAGS and element.query_selector(_BLOCKS)):
+            continue
+        _remove_numbers(element, "*")
         for line_break in element.query_selector_all("br").values():
             line_break.replace_with(new_text(tree, "\n"))
-        lines = (element.text or "").split("\n")
-        if len(lines) > 1 and (element.tag in LITERAL_TAGS or element.query_selector(_BLOCKS) is None):
+        lines = _lines(element) or (element.text or "").split("\n")
+        if len(lines) > 1 and inked("".join(lines)) == inked(element.text or ""):
             element.replace_with(_listing(tree, lines))
 
 
@@ -144,16 +164,45 @@ def write_listings(tree: HTMLTree, body: ElementNode, listings: Sequence[Element
 
 
 def _remove_numbers(part: ElementNode, around: str) -> None:
-    """Remove the numbers of lines that are inside an element which the selector `around` matches."""
+    """Remove the numbers of lines that are inside an element which the selector `around` matches: columns of numbers,
+    and those at the start of a line that are 1 or continue with the number before or after."""
     elements = part.query_selector_all(_NUMBERS).values()
     readable = MAX_TEXT_READS * len(part.text or "") if len(elements) else 0
+    numbers: list[tuple[ElementNode, int]] = []
     for element in elements:
         text = element.text or ""
         readable -= len(text)
         if readable < 0:
             break
-        if _ONLY_NUMBERS.fullmatch(text) and element.closest(around) is not None:
+        if not _ONLY_NUMBERS.fullmatch(text) or element.closest(around) is None:
+            continue
+        if element.tag not in _IN_LINES or not text.strip():
             element.remove()
+        elif (digits := text.strip(" \t\n.:|")).isdecimal() and _starts_line(element):
+            numbers.append((element, int(digits[:MAX_DIGITS])))
+    values = [-1, *(number for _, number in numbers), -1]
+    for (element, number), before, after in zip(numbers, values, values[2:], strict=False):
+        if number == 1 or before == number - 1 or after == number + 1:
+            element.remove()
+
+
+def _starts_line(element: ElementNode) -> bool:
+    """Whether nothing but other numbers is before an element on its line."""
+    node: Node = element
+    for _ in range(MAX_NODES_BEFORE):
+        before = node.previous_sibling
+        if before is None:
+            around = node.parent_element
+            if around is None or around.matches(_LINE_OR_LISTING):
+                return True
+            node = around
+            continue
+        is_line = isinstance(before, ElementNode) and before.matches(f"br,{_LINE_OR_LISTING}")
+        *lines, text = ((before.text if isinstance(before, ElementNode) else before.value) or "").split("\n")
+        if is_line or not _ONLY_NUMBERS.fullmatch(text) or lines:
+            return is_line or not text.strip()
+        node = before
+    return False
 
 
 def _lines(listing: ElementNode) -> list[str]:

@@ -102,6 +102,41 @@ LISTINGS = {
     "lines that a style keeps and wraps": f"<div style='font:12px Courier;white-space: pre-wrap'>{TEXT}</div>",
     "listing": "<listing>" + "\n".join(LINES) + "</listing>",
     "xmp": "<xmp>" + "\n".join(LINES) + "</xmp>",
+    "React Syntax Highlighter": "<pre><code class='language-py' style='white-space:pre'>"
+    + each(
+        "<span><span class='linenumber react-syntax-highlighter-line-number' style='display:inline-block'>{number}"
+        "</span><span>{line}</span>\n</span>"
+    )
+    + "</code></pre>",
+    "React Syntax Highlighter, in a block": "<div><code style='white-space:pre'>"
+    + each("<span style='display:flex'><span class='linenumber'>{number}</span><span>{line}</span></span>")
+    + "</code></div>",
+    "VitePress": f"<div class='language-py'><pre><code>{each('<span class=line>{line}</span>', chr(10))}</code></pre>"
+    + "<div class='line-numbers-wrapper' aria-hidden='true'>"
+    + each("<span class='line-number'>{number}</span><br>")
+    + "</div></div>",
+    "Vim": "<pre>" + each("<span id='L{number}' class='LineNr'>{number} </span>{line}", "\n") + "</pre>",
+    "Gitea": "<div class='file-view code-view'><table>"
+    + each(
+        "<tr><td class='lines-num'><span data-line-number='{number}'></span></td>"
+        "<td class='lines-code chroma'><code class='code-inner'>{line}\n</code></td></tr>"
+    )
+    + "</table></div>",
+    "Trac": "<table class='code'><thead><tr><th class='lineno'>Line</th><th></th></tr></thead><tbody>"
+    + each("<tr><th id='L{number}'><a href='#L{number}'>{number}</a></th><td>{line}</td></tr>")
+    + "</tbody></table>",
+    "GitHub's older viewer": "<table class='highlight tab-size'>"
+    + each(
+        "<tr><td id='L{number}' class='blob-num' data-line-number='{number}'></td>"
+        "<td class='blob-code blob-code-inner'>{line}</td></tr>"
+    )
+    + "</table>",
+    "diff2html": "<table class='d2h-diff-table'>"
+    + each(
+        "<tr><td class='d2h-code-linenumber'><div class='line-num1'>{number}</div></td>"
+        "<td><div class='d2h-code-line'><span class='d2h-code-line-ctn'>{line}</span></div></td></tr>"
+    )
+    + "</table>",
     "a note": f"<aside class='note'><p>See it here.</p><pre><code>{TEXT}</code></pre></aside>",
 }
 
@@ -132,3 +167,31 @@ def test_text_of_a_listing_that_no_line_holds_is_not_lost():
     html = f"<html><body><article>{STORY}<pre>begin\n<div>a = 1</div><div>b = 2</div>end</pre></article></body></html>"
     text = extract_page(html, "cascade").text
     assert [text.count(each) for each in ("begin", "a = 1", "b = 2", "end")] == [1, 1, 1, 1]
+
+
+VALUES = {
+    "an argument": ("log(<span class='ln'>10</span>)\nx = 2", "log(10)\nx = 2"),
+    "a token": ("x = <span class='token number line-number'>3</span>\ny = 4", "x = 3\ny = 4"),
+    "between words": ("a <span class='gutter'>42</span> b\nx", "a 42 b\nx"),
+    "at the starts of lines": (
+        "[\n<span class='ln'>10</span>,\n<span class='ln'>30</span>,\n<span class='ln'>20</span>]",
+        "[\n10,\n30,\n20]",
+    ),
+    "behind the number of a line": (
+        "<span class='ln'>1</span>f(<span class='ln'>2</span>)\n<span class='ln'>2</span>g(<span class='ln'>7</span>)",
+        "f(2)\ng(7)",
+    ),
+    "of two columns": (
+        "<span class='ln'>4</span> <span class='ln'>5</span> a\n<span class='ln'>5</span> <span class='ln'>6</span> b",
+        "a\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("text_format", ["text", "markdown"])
+def test_a_value_in_code_is_no_number_of_a_line(kind, text_format):
+    code, lines = VALUES[kind]
+    html = f"<html><body><article>{STORY}<pre><code>{code}</code></pre>{STORY}</article></body></html>"
+    text = extract_page(html, "cascade", text_format).text
+    assert lines in text and not any(f"{number} a" in text for number in (4, 5))

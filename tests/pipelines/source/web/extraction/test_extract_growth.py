@@ -31,6 +31,7 @@ BESIDE = {
     "formulas": "<math alttext='x'><mi>x</mi></math>",
     "listings": "<pre>a\n\n\nb</pre>",
     "rows of a listing": "<pre><div><span class='lineno'>1</span>a</div><div>b</div></pre>",
+    "numbers of lines": "<code><span class='ln'>1</span></code>",
     "posts": f"<div class='post'><p>{SENTENCE}</p></div>",
     "suspects": f"<div class='meta'><p>{SENTENCE}{LINK}</p></div>",
     "boilerplate": f"<div class='share'><p>{SENTENCE}</p></div>",
