@@ -185,10 +185,10 @@ def _has_padding(rules: Mapping[str, str], side: str) -> bool:
 
 
 def _is_off_screen(rules: Mapping[str, str]) -> bool:
-    offsets = [length for name in _OFFSETS for length in lengths(rules.get(name, ""))]
+    offsets = [length for name in _OFFSETS if name in rules for length in lengths(rules[name])]
     if min((*offsets, *_margins(rules)), default=0) < -MAX_ON_SCREEN:
         return True
-    if any(length > MAX_TO_THE_RIGHT for name in _TO_THE_RIGHT for length in lengths(rules.get(name, ""))):
+    if any(length > MAX_TO_THE_RIGHT for name in _TO_THE_RIGHT if name in rules for length in lengths(rules[name])):
         return True
     limit = MAX_ON_SCREEN if rules.get("position") in ("absolute", "fixed") else MAX_SLIDES
     return any(x < -limit or y < -MAX_ON_SCREEN for x, y in _moves(rules))
@@ -196,6 +196,8 @@ def _is_off_screen(rules: Mapping[str, str]) -> bool:
 
 def _margins(rules: Mapping[str, str]) -> Iterator[float]:
     """How far the margins before a box, in both directions, move what is in it."""
+    if not any(name.startswith("margin") for name in rules):
+        return
     margin, padding = sides(rules, "margin"), sides(rules, "padding")
     for side in ("top", "left"):
         yield sum(lengths(margin[side])) + sum(lengths(padding[side]))

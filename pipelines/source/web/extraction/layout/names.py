@@ -65,6 +65,7 @@ def judge_names(class_names: str | None, element_id: str | None) -> tuple[bool, 
     return any(boilerplate for boilerplate, _ in judgements), any(suspect for _, suspect in judgements)
 
 
+@lru_cache(maxsize=2**12)
 def is_made_of(name: str, title: str) -> bool:
     """Whether an id or class name is generated from the title of a section, with or without its number."""
     name = name.lower()

@@ -200,9 +200,11 @@ class _Pruning:
         return self._called
 
     def _repeats_heading_in_class(self, element: int) -> bool:
-        names = names_in(self._page.attributes[element])[0].split()
-        heading = self._heading_of(element) if names else None
-        return heading is not None and any(is_made_of(name, self._page.text(heading)) for name in names)
+        heading = self._heading_of(element) if "class=" in self._page.attributes[element] else None
+        if heading is None:
+            return False
+        title = self._page.text(heading)
+        return any(is_made_of(name, title) for name in names_in(self._page.attributes[element])[0].split())
 
     def _heading_of(self, element: int) -> int | None:
         """The heading that an element is or begins with."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from unicodedata import category
 
 from pipelines.source.web.extraction.code import code_in
@@ -31,19 +32,45 @@ _NO_ENDS = ",/\\#%&@]"
 
 def remove_tail(page: Markup) -> None:
     """Remove the last blocks of a page that are no text, unless it has no other or they are many."""
-    texts = (index for index, tag in enumerate(page.tags) if tag in _TEXTS)
-    whole = Outermost(page, sorted({*texts, *code_in(page), *tables_of_data(page)}))
-    footnotes = Outermost(page, (index for index, tag in enumerate(page.tags) if tag == "sup"))
+    parts = _Parts(page)
     tail: list[int] = []
     for number, block in enumerate(_blocks_from_the_end(page)):
-        text = " ".join("".join(page.texts[piece] for piece in block if piece not in footnotes).split())
-        if len(text) >= SHORT_BLOCK or (block[0] in whole and not _COPYRIGHT.match(text)) or ends_sentence(text):
+        if parts.is_text(block):
             for piece in tail:
                 page.texts[piece] = ""
             return
         if number == MAX_TAIL_BLOCKS:
             return
         tail += block
+
+
+class _Parts:
+    """The elements of a page that decide about its last blocks; only few pages end with a block that needs them."""
+
+    def __init__(self, page: Markup) -> None:
+        self._page = page
+
+    def is_text(self, block: Sequence[int]) -> bool:
+        """Whether a block is a sentence, or long, or in an element of text."""
+        text = self._text(block)
+        if len(text) >= SHORT_BLOCK or ends_sentence(text):
+            return True
+        if block[0] in self._whole and not _COPYRIGHT.match(text):
+            return True
+        return ends_sentence(self._text([piece for piece in block if piece not in self._footnotes]))
+
+    @cached_property
+    def _whole(self) -> Outermost:
+        page = self._page
+        texts = (index for index, tag in enumerate(page.tags) if tag in _TEXTS)
+        return Outermost(page, sorted({*texts, *code_in(page), *tables_of_data(page)}))
+
+    @cached_property
+    def _footnotes(self) -> Outermost:
+        return Outermost(self._page, (index for index, tag in enumerate(self._page.tags) if tag == "sup"))
+
+    def _text(self, block: Sequence[int]) -> str:
+        return " ".join("".join(self._page.texts[piece] for piece in block).split())
 
 
 def ends_sentence(text: str) -> bool:
