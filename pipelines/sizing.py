@@ -138,7 +138,7 @@ class EvaluationEstimate:
 @dataclass(frozen=True)
 class PartEstimate:
     """A part of a run that is trained in one way: its `phases`, its tokens and their sequences, the bytes that a worker
-    needs with its reserve, tokens/s of all workers, and what it costs."""
+    needs with its reserve, tokens/s of all workers, and the bill."""
 
     phases: tuple[str, ...]
     tokens: int

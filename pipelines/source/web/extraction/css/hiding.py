@@ -112,7 +112,7 @@ def _hidden_by(rules: Mapping[str, str]) -> str:
 
 
 def _shows(rules: Mapping[str, str], name: str) -> bool:
-    """Whether an element's own rules end what it inherits of the property `name`."""
+    """Whether an element's own rules replace the inherited property `name`."""
     if name == "visibility":
         return rules.get(name) == "visible"
     if _hides_for_good(rules) or _hidden_by(rules):
@@ -195,7 +195,7 @@ def _is_off_screen(rules: Mapping[str, str]) -> bool:
 
 
 def _margins(rules: Mapping[str, str]) -> Iterator[float]:
-    """How far the margins before a box, in both directions, move what is in it."""
+    """How far the margins before a box, in both directions, move its content."""
     if not any(name.startswith("margin") for name in rules):
         return
     margin, padding = sides(rules, "margin"), sides(rules, "padding")
