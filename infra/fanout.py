@@ -45,6 +45,7 @@ def map_shards(
     shards: Sequence[Descriptor],
     *,
     keys: Sequence[str] | None = None,
+    part: str = "",
     unit: str = "shards",
     num_cpus: float = 1.0,
     preemptions: int = 20,
@@ -56,7 +57,10 @@ def map_shards(
     stay. File names are the work's own, so they carry the shard's number.
 
     `keys` name the inputs of each shard (`shard_key`). With them, a shard that another result of this stage has is
-    taken from there, so that a changed input costs the shards it touches.
+    taken from there, so that a changed input costs the shards it touches. `part` names one of several fan-outs of a
+    stage: a folder of `context.state`.
+
+    Raises StoppedError before the next shard if the stage is asked to stop.
 
     Example:
         >>> import tempfile
@@ -72,11 +76,11 @@ def map_shards(
         >>> sorted(file.name for file in out.iterdir())
         ['1.txt', '2.txt', '3.txt']
     """
-    home = context.state / "shards"
+    home = _home(context, part)
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    folders = [_folder(context, index) for index in range(len(shards))]
+    folders = [_folder(home, index) for index in range(len(shards))]
     _adopt(context, keys or [], folders)
     todo = [index for index, folder in enumerate(folders) if not folder.exists()]
     context.progress(len(shards) - len(todo), len(shards), unit)
@@ -86,12 +90,12 @@ def map_shards(
 
     if context.parallel:
         post = _poster(work, shards, folders, context.state / STOP, num_cpus, preemptions)
-        _run_on_cluster(context, post, todo, Demand(1, num_cpus), finished)
+        _run_on_cluster(context, home, post, todo, Demand(1, num_cpus), finished)
     else:
-        for count, index in enumerate(todo, start=1):
-            _commit_shard(work, shards[index], folders[index])
-            finished(count)
+        for count, index in enumerate(todo):
             stop_if_asked(context, len(todo) - count)
+            _commit_shard(work, shards[index], folders[index])
+            finished(count + 1)
     results = [_collect(folder, context.out) for folder in folders]
     for result in results:
         context.quarantined.extend(result.quarantined)
@@ -103,7 +107,7 @@ def map_shards(
 def forget_shards(context: StageContext, numbers: Sequence[int]) -> None:
     """Have the next attempt of this stage repeat these shards; their results in this attempt stay."""
     for number in numbers:
-        context.discard(_folder(context, number))
+        context.discard(_folder(_home(context), number))
 
 
 def shard_key(number: int, params: object, *digests: str) -> str:
@@ -111,9 +115,14 @@ def shard_key(number: int, params: object, *digests: str) -> str:
     return digest({"number": number, "params": params, "digests": list(digests)})
 
 
-def _folder(context: StageContext, number: int) -> Path:
+def _home(context: StageContext, part: str = "") -> Path:
+    """Folder of the finished shards of a fan-out, and of the scratch of those that are begun."""
+    return context.state / part / "shards"
+
+
+def _folder(home: Path, number: int) -> Path:
     """Folder of shard `number` once it is finished."""
-    return context.state / "shards" / f"{number:06d}"
+    return home / f"{number:06d}"
 
 
 def _adopt(context: StageContext, keys: Sequence[str], folders: Sequence[Path]) -> None:
@@ -153,6 +162,7 @@ def _poster(
 
 def _run_on_cluster(
     context: StageContext,
+    home: Path,
     post: Callable[[int], Any],
     todo: Sequence[int],
     demand: Demand,
@@ -175,7 +185,7 @@ def _run_on_cluster(
             # One look a turn: a request between two looks would cut short begun shards.
             if stop := context.stop_reason():
                 # Shards that are begun are paid for: they are finished, and the others, posted or not, do not begin.
-                begun = _begun(context)
+                begun = _begun(home)
                 done = [each for each, index in running.items() if each in done or index in begun]
             num_finished += sum(ray.get(done))
             for each in done:
@@ -194,9 +204,9 @@ def _run_on_cluster(
             ray.cancel(reference)
 
 
-def _begun(context: StageContext) -> set[int]:
+def _begun(home: Path) -> set[int]:
     """Numbers of the shards that are finished or have a scratch folder."""
-    names = (folder.name.removeprefix(".") for folder in (context.state / "shards").iterdir())
+    names = (folder.name.removeprefix(".") for folder in home.iterdir())
     return {int(name.partition(".")[0]) for name in names}
 
 
@@ -204,6 +214,9 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path, 
     """Whether the shard is finished; it does not begin once the file `stop` is there."""
     import secrets
 
+    if folder.exists():
+        # An earlier worker died between its commit and its answer.
+        return True
     if stop and stop.exists():
         return False
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")

@@ -98,8 +98,8 @@ class StagePasses:
             if out.exists():
                 self.discard(out)
             out.mkdir(parents=True)
-        context = replace(self.context, state=self.context.state / name, out=out)
-        return [result.metrics for result in map_shards(context, run_task, tasks, unit=unit)]
+        results = map_shards(replace(self.context, out=out), run_task, tasks, part=name, unit=unit)
+        return [result.metrics for result in results]
 
     def discard(self, folder: Path) -> None:
         self.context.discard(folder)

@@ -63,8 +63,7 @@ def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[
         for name, numbers in by_corpus.items()
     )
     training = Training(offered, section.sample_bytes_per_corpus, section.vocab_size)
-    # The shards of a second fan-out are stored in a separate folder.
-    trained = map_shards(replace(context, state=context.state / "training"), train, [training], unit="tokenizers")
+    trained = map_shards(context, train, [training], part="training", unit="tokenizers")
     context.discard(offer_file(context.out, 0).parent)
     metrics = trained[0].metrics
     if metrics["data/vocab_size"] < section.vocab_size:

@@ -121,8 +121,11 @@ def test_a_stage_whose_last_shard_reaches_the_limit_is_committed(tmp_path: Path)
     store = Store(tmp_path / "store").open()
 
     def work(context: StageContext, inputs: object) -> dict[str, float]:
-        (context.state / ".stop").write_text("--max-hours 1 is reached")
-        map_shards(context, lambda number, folder: {}, range(1))
+        def last_shard(number: int, folder: Path) -> dict[str, int]:
+            (context.state / ".stop").write_text("--max-hours 1 is reached")
+            return {}
+
+        map_shards(context, last_shard, range(1))
         return {}
 
     outcome, _ = run(store, [Stage("source", "web", work=work)], Budget())

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from infra import fanout
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
@@ -88,6 +89,29 @@ def test_a_worker_that_dies_is_replaced_and_finished_shards_stay(go, tmp_path):
     done = [event["done"] for event in events if event["event"] == "progress"]
     assert done == sorted(done)
     assert done[-1] == 5
+
+
+def test_a_shard_is_not_computed_again_if_its_worker_died_after_the_commit(tmp_path, monkeypatch):
+    log, commit = tmp_path / "log", fanout._commit_shard
+
+    def logged(number, folder):
+        with log.open("a") as file:
+            file.write(f"{number}\n")
+        return squares(number, folder)
+
+    def commit_and_die(work, shard, folder, stop):
+        is_first = not folder.exists()
+        finished = commit(work, shard, folder, stop)
+        if is_first and shard % 2:
+            os._exit(9)
+        return finished
+
+    monkeypatch.setattr(fanout, "_commit_shard", commit_and_die)
+    (tmp_path / "out").mkdir()
+    context = StageContext("source[web]", tmp_path / "out", tmp_path / "state", [].append, parallel=True)
+    results = map_shards(context, logged, list(range(4)))
+    assert [result.metrics["square"] for result in results] == [0, 1, 4, 9]
+    assert sorted(log.read_text().split()) == ["0", "1", "2", "3"]
 
 
 def test_room_that_a_killed_stage_reserved_is_free_for_its_next_attempt(go, tmp_path):

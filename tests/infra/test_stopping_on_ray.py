@@ -89,13 +89,14 @@ class Awaited(StageContext):
         return super().stop_reason()
 
 
+@pytest.mark.parametrize("part", ["", "sign"])
 @pytest.mark.parametrize("look", [1, 2, 3, 4])
-def test_a_request_to_stop_cuts_no_shard_short_whenever_it_comes(tmp_path, look):
+def test_a_request_to_stop_cuts_no_shard_short_whenever_it_comes(tmp_path, look, part):
     context = Awaited("squares", tmp_path / "out", tmp_path / "state", lambda event: None, parallel=True)
     context.look = look
     with pytest.raises(StoppedError, match="enough"):
-        map_shards(context, write_slowly, list(range(40)))
-    shards = list((context.state / "shards").iterdir())
+        map_shards(context, write_slowly, list(range(40)), part=part)
+    shards = list((context.state / part / "shards").iterdir())
     assert len(shards) < 40
     assert not [shard.name for shard in shards if not (shard / "shard.json").exists()], "no shard was cut short"
 
