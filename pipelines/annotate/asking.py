@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from infra.budget import stop_if_asked
+from infra.context import StageContext
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.annotate.answers import AnswerError, AnswerField, answer_schema, parse_answer
@@ -56,11 +58,15 @@ class Outcome:
 
 
 class Asker:
-    """Asks the server of `annotation`. `paid`: records of earlier results by key; `journal`: takes the new ones."""
+    """Asks the server of `annotation`, as long as the stage is not asked to stop. `paid`: records of earlier results by
+    key; `journal`: takes the new ones."""
 
-    def __init__(self, annotation: Annotation, journal: Journal, paid: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, annotation: Annotation, journal: Journal, paid: Mapping[str, Mapping[str, Any]], context: StageContext
+    ) -> None:
         self.budget = Budget(annotation)
         self._annotation = annotation
+        self._context = context
         self._journal = journal
         self._paid = paid
         self._under_way: dict[str, Future[Mapping[str, Any]]] = {}
@@ -69,8 +75,8 @@ class Asker:
             self.budget.spend(record)
 
     def ask(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
-        """The outcome of each document, in their order. Raises ServerError and AnnotateError; pending answers are still
-        saved."""
+        """The outcome of each document, in their order. Raises ServerError, AnnotateError, and StoppedError before the
+        next request; pending answers are still saved."""
         with ThreadPoolExecutor(self._annotation.num_concurrent_requests) as pool:
             futures = [pool.submit(self._outcome, document) for document in documents]
             try:
@@ -116,6 +122,7 @@ class Asker:
 
     def _send(self, key: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         with self.budget.reserved(most_of(request)):
+            stop_if_asked(self._context, 1)
             record = _answer(self._annotation, request)
             with self._lock:
                 self._journal.add({key: record})

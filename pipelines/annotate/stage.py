@@ -67,7 +67,7 @@ def _annotate(section: AnnotateSection, context: StageContext, inputs: Mapping[s
     counts: Counter[str] = Counter()
     paid = dict(_earlier_requests(context))
     with Journal(context.state / REQUESTS) as journal, (context.out / REQUESTS).open("wb") as used:
-        asker = Asker(section, journal, paid)
+        asker = Asker(section, journal, paid, context)
         shards = list(enumerate(shard_paths(source.path, "documents")))
         total = sum(ParquetFile(path).metadata.num_rows for _, path in shards)
         for number, path in shards:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.asking.protocol import Training
-from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, as_plain
+from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, answer_of, as_plain
 from pipelines.evaluate.task import Item
 from pipelines.models.openai_client import ServerError, call, complete, protocol_error
 
@@ -105,17 +106,18 @@ class ServerRespondent:
         return chat != "never"
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
-        """The answers to the requests of each item. Raises ServerError."""
+        """The answers to the requests of each item. Raises ServerError, and StoppedError before the next request."""
         keys = {request: self._key(request) for _, item in asked for request in item.requests}
         waiting = [request for request, key in keys.items() if key not in journal]
         with ThreadPoolExecutor(REQUESTS_AHEAD) as pool:
-            futures = {pool.submit(self._ask, request): request for request in waiting}
+            futures = {pool.submit(self._ask, request, context): request for request in waiting}
             failures = list(_record(futures, keys, journal, context))
         if failures:
             raise failures[0]
-        return [[_recorded(journal[keys[request]]) for request in item.requests] for _, item in asked]
+        return [[answer_of(journal[keys[request]]) for request in item.requests] for _, item in asked]
 
-    def _ask(self, request: Request) -> Answer:
+    def _ask(self, request: Request, context: StageContext) -> Answer:
+        stop_if_asked(context, 1)
         began_s = time.perf_counter()
         answer = self._server.ask(request)
         self.seconds[request] = time.perf_counter() - began_s
@@ -141,10 +143,6 @@ def _record(
         journal.add({keys[futures[future]]: dict(future.result()._asdict())})
         num_done += 1
         context.progress(num_done, len(keys), "answers")
-
-
-def _recorded(fields: Mapping[str, Any]) -> Answer:
-    return Text(**fields) if "text" in fields else Likelihood(**fields)
 
 
 def _cut(text: str, reason: str, stops: Sequence[str], num_tokens: int | None) -> Text:

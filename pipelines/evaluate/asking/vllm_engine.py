@@ -9,13 +9,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.evaluate.asking.chat import Chat, asked_in_chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.encoding import encode_pair, encode_prompt, windows
-from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
+from pipelines.evaluate.engine.requests import (
+    Answer,
+    Generation,
+    Likelihood,
+    LogLikelihood,
+    Request,
+    Text,
+    answer_of,
+    as_plain,
+)
 from pipelines.evaluate.task import Item
 from pipelines.models.codec import TextCodec
 from pipelines.models.loading import load_codec
@@ -60,7 +70,8 @@ class VllmRespondent:
         return asked_in_chat(self._source, chat)
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
-        """The answers to the requests of each item. Raises ValueError on a request that cannot be answered."""
+        """The answers to the requests of each item. Raises ValueError on a request that cannot be answered, and
+        StoppedError between two batches."""
         model = self._source.digest()
         keys = {
             request: digest({"model": model, "engine": self.engine, "request": as_plain(request)})
@@ -80,7 +91,8 @@ class VllmRespondent:
                 journal.add({keys[request]: each._asdict() for request, each in zip(requests, answers, strict=True)})
                 num_done += len(requests)
                 context.progress(num_done, len(keys), "answers")
-        return [[_recorded(journal[keys[request]]) for request in item.requests] for _, item in asked]
+                stop_if_asked(context, len(keys) - num_done)
+        return [[answer_of(journal[keys[request]]) for request in item.requests] for _, item in asked]
 
 
 class _Asker:
@@ -158,7 +170,3 @@ def named(name: str) -> ModelSource:
     source.require()
     # Its numbers are those of another engine, regardless of its dtype.
     return replace(source, dtype="auto")
-
-
-def _recorded(fields: Any) -> Answer:
-    return Text(**fields) if "text" in fields else Likelihood(**fields)

@@ -1,5 +1,6 @@
 """Requests of a task to a model, and the responses: plain data, which travels to actors and into the journal."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -70,6 +71,11 @@ Answer = Likelihood | Text
 def as_plain(request: Request) -> dict[str, Any]:
     """The request as plain data, which its digest is made of."""
     return {"kind": type(request).__name__, **asdict(request)}
+
+
+def answer_of(fields: Mapping[str, Any]) -> Answer:
+    """The answer whose fields are in a journal."""
+    return Text(**fields) if "text" in fields else Likelihood(**fields)
 
 
 def text_of(answer: Answer) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from infra.budget import StoppedError
+from infra.context import STOP
+from infra.store import Store
 from pipelines.annotate.budget import AnnotateError
 from pipelines.models.openai_client import ServerError
 from tests.kit.servers.chat_server import chat_server
@@ -49,6 +52,28 @@ def test_requests_wait_for_each_other_near_a_limit(notes, tmp_path):
         made = run(notes(server, f"{PRICES}\n{limit}"), tmp_path / "store")["annotate[notes.topics]"]
         assert made.manifest.metrics["data/labelled"] == NUM_DOCUMENTS
         assert server.most_at_once <= 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_no_request_is_sent_after_a_stop_and_the_next_run_sends_the_others_once(notes, server, tmp_path, concurrency):
+    store = Store(tmp_path / "store")
+
+    def stopping(fields: dict[str, Any]) -> tuple[str, str]:
+        if len(limited.seen) >= 20:
+            (state,) = store.root.glob("stages/annotate/*.state")
+            (state / STOP).write_text("--max-cost 5 is reached")
+        return answer(fields)
+
+    with chat_server(stopping) as limited:
+        with pytest.raises(StoppedError, match="--max-cost 5 is reached"):
+            run(notes(limited, concurrency=concurrency), store.root)
+        # Requests that are under way when the stop is asked for are paid for.
+        assert 20 < len(limited.seen) <= 20 + concurrency
+        limited.answer = answer
+        made = run(notes(limited), store.root)["annotate[notes.topics]"]
+        assert set(limited.seen.values()) == {1} and len(limited.seen) == NUM_DOCUMENTS
+    expected = run(notes(server), tmp_path / "at-once")["annotate[notes.topics]"]
+    assert made.manifest.digests() == expected.manifest.digests()
 
 
 def test_a_budget_of_tokens_needs_a_server_that_counts_them(notes, tmp_path):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.context import StageContext
+from infra.budget import StoppedError
+from infra.context import STOP, StageContext
 from infra.store.journal import Journal
 from pipelines.evaluate import server_stage
 from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerRespondent
@@ -153,6 +154,29 @@ def test_what_is_answered_is_not_asked_again_after_a_kill(server: Any, tmp_path:
     bodies = [json.dumps(fields, sort_keys=True) for _, fields, _ in server.seen]
     assert len(set(bodies)) == 10
     assert len(bodies) <= 11, "what was answered was not asked twice"
+
+
+def test_no_request_is_sent_after_a_stop_and_the_next_run_sends_the_others_once(server: Any, tmp_path: Path) -> None:
+    asked = [("toy", Item(str(n), (Generation(f"Is it {n}?", (), 8),), "")) for n in range(80)]
+
+    def stop(event: Any) -> None:
+        if event["done"] == 3:
+            (tmp_path / STOP).write_text("--max-cost 5 is reached")
+
+    context = StageContext("toy", tmp_path, tmp_path, stop)
+    respondent = ServerRespondent(OpenAIServer(server.url, "toy"))
+    with Journal(tmp_path / "journal") as journal:
+        with pytest.raises(StoppedError, match="--max-cost 5 is reached"):
+            respondent.answer(asked, journal, context)
+        num_asked = len(server.seen)
+        assert len(list(journal.values())) == num_asked < 80, "requests that are under way are paid for"
+        with pytest.raises(StoppedError):
+            respondent.answer(asked, journal, context)
+        assert len(server.seen) == num_asked
+        (tmp_path / STOP).unlink()
+        answers = respondent.answer(asked, journal, context)
+    assert [text.text for (text,) in answers] == ["yes. No!"] * 80
+    assert len(server.seen) == 80
 
 
 def test_the_stage_asks_the_server_and_the_protocol_names_the_template(server: Any, tmp_path: Path) -> None:

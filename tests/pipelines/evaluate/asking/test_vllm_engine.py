@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from infra.context import StageContext
+from infra.budget import StoppedError
+from infra.context import STOP, StageContext
 from infra.store.journal import Journal
 from pipelines.errors import OptionError
+from pipelines.evaluate.asking import vllm_engine
 from pipelines.evaluate.asking.vllm_engine import VllmRespondent
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
@@ -148,6 +150,20 @@ def test_stops_are_looked_for_and_answers_are_kept(llama: Path, vllm: ModuleType
     loads = LLM.loads
     assert asked(respondent, [request, REQUESTS[0]], tmp_path) == [cut, whole]
     assert LLM.loads == loads == 2
+
+
+def test_a_stop_is_heeded_after_a_batch_and_the_last_batch_is_not_thrown_away(
+    llama: Path, vllm: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_engine, "REQUESTS_AT_ONCE", 2)
+    requests = [Generation(f"Row {number}:", (), 3) for number in range(5)]
+    respondent = VllmRespondent(ModelSource(llama))
+    (tmp_path / STOP).write_text("--max-hours 1 is reached")
+    for num_answers in (2, 4):
+        with pytest.raises(StoppedError, match="--max-hours 1 is reached"):
+            asked(respondent, requests, tmp_path)
+        assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == num_answers
+    assert len(asked(respondent, requests, tmp_path)) == 5
 
 
 def test_the_command_names_the_engine_and_what_is_missing(llama: Path, vllm: ModuleType, tmp_path: Path) -> None:
