@@ -6,7 +6,6 @@ since later these weights are gone, and no second model takes up memory.
     <folder>/heldout_preferences.json       metrics of the trained weights on held-out pairs
 """
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.writing import write_json
 from arctic_model.layer import ForwardPolicy
 from arctic_model.training.engine import Engine
 from arctic_model.training.lora.tokens import head_changes
@@ -113,7 +113,7 @@ class Reference:
         if dist.get_rank() == 0:
             reference = torch.from_numpy(np.load(self._heldout_file, allow_pickle=False))
             partial = file.with_name(f".{file.name}")
-            partial.write_text(json.dumps(asdict(_means(log_probs, reference, dpo))), encoding="utf-8")
+            write_json(partial, asdict(_means(log_probs, reference, dpo)))
             partial.rename(file)
         dist.barrier()
 

@@ -120,12 +120,13 @@ def thread_env(num_threads: int) -> dict[str, str]:
 def use_token(*, may_create: bool) -> None:
     """Switch Ray's token authentication on for this process and those it starts. Raises ClusterError.
 
-    The token is RAY_AUTH_TOKEN, or in the file `token_file()`, which is created if it is missing and `may_create`.
+    The token is RAY_AUTH_TOKEN, or in the file `token_file()`, which is created if it is missing or empty and
+    `may_create`.
     """
     os.environ["RAY_AUTH_MODE"] = "token"
     if "RAY_AUTH_TOKEN" not in os.environ:
         path = token_file()
-        if not path.exists():
+        if not _holds_token(path):
             if not may_create:
                 raise ClusterError(
                     f"{path}: no token for this cluster. Copy the head's token there (mode 0600), or set "
@@ -209,17 +210,24 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _holds_token(path: Path) -> bool:
+    """Whether the file has content: a power cut may have left none in one that was just made."""
+    return path.exists() and path.stat().st_size > 0
+
+
 def _write_token(path: Path) -> None:
     """Make the token under its name at once and whole, so that two processes never use two tokens."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked_folder(path.parent):
-            if path.exists():
+            if _holds_token(path):
                 return
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
             draft.rename(path)
     except OSError as error:
         raise ClusterError(

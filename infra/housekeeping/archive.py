@@ -28,7 +28,7 @@ from infra.events import EVENTS
 from infra.housekeeping.roots import result_name, run_records
 from infra.stage import KEY_LENGTH, digest
 from infra.store import MANIFEST, Store, rename_durably
-from infra.store.files import file_digest
+from infra.store.files import file_digest, replace_durably
 from infra.store.locks import Waiting, locked
 from infra.store.remote import LOCK
 
@@ -83,7 +83,7 @@ def export_run(store: Store, run_id: str, file: Path) -> Exported:
                 _add_result(archive, artifacts[name])
             for path, content in sorted(_run_files(store, run_id)):
                 _add_text(archive, f"runs/{run_id}/{path}", content)
-        partial.rename(file)
+        replace_durably(partial, file)
     finally:
         partial.unlink(missing_ok=True)
     return Exported(tuple(sorted(artifacts)), file.stat().st_size, tuple(sorted(names - artifacts.keys())))

@@ -22,6 +22,13 @@ def write_durably(path: Path, content: str | bytes) -> None:
     partial.rename(path)
 
 
+def replace_durably(partial: Path, file: Path) -> None:
+    """Give a finished file its name, in place of an older one, flushed to disk before."""
+    _fsync(partial)
+    partial.replace(file)
+    _fsync(file.parent)
+
+
 def rename_durably(source: Path, target: Path) -> None:
     """Move a finished folder to its name, all that it holds flushed to disk before: files, and the folders that name
     them. An existing target is not replaced."""

@@ -25,7 +25,7 @@ from typing import TypeVar
 from infra.artifact import FileEntry, Manifest
 from infra.host.surroundings import home_folder, private_folder
 from infra.store.cache import make_room, use
-from infra.store.files import file_digest, remove_folder, write_durably
+from infra.store.files import file_digest, remove_folder, replace_durably, write_durably
 from infra.store.lease import Lease, leased
 from infra.store.locks import Waiting
 from infra.store.objects import DamagedObjectError, Entry, ExistsError, MissingObjectError, Objects
@@ -270,7 +270,7 @@ class Remote:
                     f"{self.objects.place}/{name}: damaged, its bytes have another digest. Remove the "
                     "results that name it with arctic verify --drop, then run the same command again."
                 )
-            partial.rename(file)
+            replace_durably(partial, file)
         finally:
             partial.unlink(missing_ok=True)
 

@@ -235,8 +235,8 @@ class ContextObserver:
                 self._warn_of_imbalance(record)
 
     def saving(self) -> None:
-        # The time of a step is known before its checkpoint is: a kill right after the commit leaves none out.
-        self._clock.write()
+        # The time of a step is on disk before its checkpoint is: a kill right after the commit leaves none out.
+        self._clock.save()
 
     def close(self) -> None:
         if self._waiting:

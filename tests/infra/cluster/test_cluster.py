@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.cluster.connection import ClusterError, connect, is_loopback, refused_token, token_file, use_token
+from tests.kit.files import watched_disk
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,6 +43,17 @@ def test_a_token_is_made_once_readable_by_its_owner_only(home: Path):
     assert len(bytes.fromhex(token)) == 32
     use_token(may_create=True)
     assert path.read_text() == token
+
+
+def test_a_token_is_whole_after_a_power_cut_and_an_empty_one_is_made_again(home: Path):
+    with watched_disk() as disk:
+        use_token(may_create=True)
+    assert disk.cut(home) == []
+    token_file().write_text("")
+    with pytest.raises(ClusterError, match="no token for this cluster"):
+        use_token(may_create=False)
+    use_token(may_create=True)
+    assert len(bytes.fromhex(token_file().read_text())) == 32
 
 
 def test_processes_that_start_together_share_one_token(home: Path):

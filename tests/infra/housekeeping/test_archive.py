@@ -22,6 +22,7 @@ from infra.plan import plan
 from infra.stage import Stage
 from infra.store import Store
 from tests.infra.housekeeping.conftest import chain, run
+from tests.kit.files import watched_disk
 
 
 def ignore(_holder: str, _seconds: float) -> None:
@@ -75,6 +76,18 @@ def test_two_exports_of_a_run_have_the_same_bytes_in_every_kind_of_store(
     run_id = import_run(store, archive, ignore).run_id
     export_run(store, run_id, tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()
+
+
+def test_an_archive_is_whole_after_a_power_cut(tmp_path: Path) -> None:
+    origin, file = Store(tmp_path / "origin").open(), tmp_path / "exported" / "run.tar"
+    file.parent.mkdir()
+    run_id = run(origin, chain(1)).run_id
+    with watched_disk() as disk:
+        export_run(origin, run_id, file)
+    assert disk.cut(file.parent) == []
+    file.with_name("folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        export_run(origin, run_id, file.with_name("folder"))
 
 
 def test_an_unfinished_run_is_exported_with_a_list_of_what_it_lacks(tmp_path: Path) -> None:

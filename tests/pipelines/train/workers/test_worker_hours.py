@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store
 from pipelines.train.workers.attempts import FOLDER, AttemptClock, worker_hours
+from tests.kit.files import watched_disk
 from tests.kit.interruption import interrupted_before
 
 STEP_S = st.floats(0.001, 1000.0)
@@ -88,16 +90,43 @@ def test_an_attempt_that_is_killed_counts_up_to_its_last_beat(tmp_path: Path) ->
     assert 3600 * later.lost_worker_hours == pytest.approx(0.75)
 
 
-def test_steps_since_the_last_beat_are_written_with_their_checkpoint(workshop) -> None:
-    """A kill right after a commit leaves no saved step out of the attempt's time."""
+@given(st.binary(max_size=40), st.integers(0, 70))
+def test_an_attempt_whose_last_beat_is_torn_counts_up_to_its_last_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, rest: bytes, remaining: int
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    now = 0.0
+    with patch.object(time, "monotonic", lambda: now):
+        clock = AttemptClock(folder, 3, started=0.0)
+        now = 7.0
+        clock.stepped(5.0)
+        clock.save()
+        now = 9.0
+        clock.write()
+        assert 3600 * worker_hours(folder, []).worker_hours == pytest.approx(27)
+        (beat,) = (folder / FOLDER).glob("*.json")
+        beat.write_bytes(beat.read_bytes()[: min(remaining, beat.stat().st_size - 1)] + rest.replace(b"}", b""))
+    hours = worker_hours(folder, [])
+    assert 3600 * hours.worker_hours == pytest.approx(21)
+    assert 3600 * hours.lost_worker_hours == pytest.approx(15)
+
+
+def test_steps_since_the_last_beat_are_on_disk_before_their_checkpoint(workshop, tmp_path: Path) -> None:
+    """A power cut right after a commit leaves no saved step out of the attempt's time."""
     append, checks = history.append, []
 
     def check(file: Path, records: list) -> None:
         append(file, records)
         saved = [json.loads(line)["step_s"] for line in file.read_text().splitlines()]
-        checks.append(3600 * worker_hours(file.parent, []).lost_worker_hours - sum(saved))
+        # The disk after a power cut: of a beat, nothing.
+        left = tmp_path / f"left-{len(checks)}"
+        shutil.copytree(file.parent / FOLDER, left / FOLDER)
+        for copied in (left / FOLDER).iterdir():
+            if not disk.has(file.parent / FOLDER / copied.name):
+                copied.write_bytes(b"")
+        checks.append(3600 * worker_hours(left, []).lost_worker_hours - sum(saved))
 
-    with patch.object(history, "append", check):
+    with patch.object(history, "append", check), watched_disk() as disk:
         workshop.run("phase", workshop.inputs(1), workshop.stage())
     assert len(checks) == 4, "the empty history, and three checkpoints"
     assert min(checks) >= -1e-9
