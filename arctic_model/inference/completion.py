@@ -1,6 +1,7 @@
 """Requests to the engine, and their growing answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -8,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.inference.sampling import GREEDY, GenerationError, Sampling, choose
+from arctic_model.inference.sampling import GREEDY, GenerationError, Sampling, choose, require_finite
 from arctic_model.inference.text_stream import TextStream
 
-Finish = Literal["stop", "end", "length", "cancelled"]
-"""The text contains a stop, the model wrote an end id, there are `max_new_tokens`, or the request was cancelled."""
+Finish = Literal["stop", "end", "length", "cancelled", "failed"]
+"""The text contains a stop, the model wrote an end id, there are `max_new_tokens`, the request was cancelled, or its
+logits are not finite."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Completion:
         logprobs: of each new id, the end id included, if the request asks for them.
         prompt_logprobs: of the prompt's ids but the first, if the request asks for them.
         num_shared: ids of the prompt that were not read again.
+        error: why it failed, if it did.
     """
 
     request: Request
@@ -76,6 +79,7 @@ class Completion:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
     num_shared: int = 0
+    error: GenerationError | None = None
 
     @staticmethod
     def of(request: Request, decode: Callable[[Sequence[int]], str]) -> "Completion":
@@ -86,7 +90,8 @@ class Completion:
         return completion
 
     def extend(self, logits: Float[Tensor, " V"], end_ids: frozenset[int]) -> None:
-        """Choose the next id from its logits, and end if it ends the answer."""
+        """Choose the next id from its logits, and end if it ends the answer. Raises GenerationError if they are not
+        finite."""
         if self.request.max_new_tokens == 0:
             self.finish = "length"
             return
@@ -103,9 +108,19 @@ class Completion:
             self.finish = "length"
 
     def score_prompt(self, logits: Float[Tensor, "T V"], start: int) -> None:
-        """Take the log-probabilities of the ids that follow those from `start` on."""
+        """Take the log-probabilities of the ids that follow those from `start` on. Raises GenerationError if the
+        logits are not finite."""
+        require_finite(logits)
         targets = self.request.prompt[start + 1 : start + 1 + len(logits)]
         self.prompt_logprobs += token_logprobs(logits[: len(targets)], targets, self.request.num_logprobs or 0)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Inside, a GenerationError ends this answer and no other."""
+        try:
+            yield
+        except GenerationError as error:
+            self.error, self.finish = error, "failed"
 
 
 def token_logprobs(logits: Float[Tensor, "T V"], targets: Sequence[int], num_top: int) -> list[TokenLogprobs]:

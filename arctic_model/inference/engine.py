@@ -128,13 +128,11 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Read one block of a prompt, and add an id to every answer that grows.
+        """Read one block of a prompt, and add an id to every answer that grows. If the logits of one are not finite, it
+        has failed with its `error`, and the others go on.
 
         Returns:
             Whether there is more to do.
-
-        Raises:
-            GenerationError: if the model's logits are not finite.
         """
         self._start_waiting()
         if len(self._running) > self._num_growing:
@@ -149,6 +147,9 @@ class Engine:
 
         Nobody waits for one of them alone, so all slots are taken before an answer grows: each pass over the answers
         then adds as many ids as it can.
+
+        Raises:
+            GenerationError: the first answer's that failed, once all have ended.
         """
         completions = [self.add(request) for request in requests]
         while any(completion.finish is None for completion in completions):
@@ -158,6 +159,9 @@ class Engine:
                 self._start_waiting(READ_IDS_AT_ONCE)
             if self._num_growing:
                 self._grow()
+        for completion in completions:
+            if completion.error:
+                raise completion.error
         return completions
 
     def _start_waiting(self, read_ids: int = READ_IDS) -> None:
@@ -199,10 +203,12 @@ class Engine:
             pieces, self._running[self._num_growing :], self._cache.read(pieces), strict=True
         ):
             each.num_read = piece.part.end
-            if each.completion.request.scores_prompt:
-                each.completion.score_prompt(logits, piece.part.start)
+            with each.completion.failing():
+                if each.completion.request.scores_prompt:
+                    each.completion.score_prompt(logits, piece.part.start)
+                if each.num_read == len(each.prompt):
+                    each.completion.extend(logits[-1], self._end_ids)
             if each.num_read == len(each.prompt):
-                each.completion.extend(logits[-1], self._end_ids)
                 self._exchange(self._slot(each), self._num_growing)
                 self._num_growing += 1
         self._remove_finished()
@@ -225,7 +231,8 @@ class Engine:
         logits = self._model.logits(ids, positions, mask, order, self._cache.rows(lengths))
         # Copied at once: each choice would wait for a GPU.
         for completion, row in zip(growing, logits.cpu(), strict=True):
-            completion.extend(row, self._end_ids)
+            with completion.failing():
+                completion.extend(row, self._end_ids)
         self._remove_finished()
 
     def _remove_finished(self) -> None:
@@ -241,7 +248,8 @@ class Engine:
             self._exchange(slot, self._num_growing)
             slot = self._num_growing
         self._exchange(slot, len(self._running) - 1)
-        self._running.pop()
+        if self._running.pop().completion.error:
+            self._cache.clear(len(self._running))
 
     def _exchange(self, first: int, second: int) -> None:
         if first != second:

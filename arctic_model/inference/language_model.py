@@ -51,6 +51,9 @@ class SlotCache(Protocol):
     def copy(self, source: int, target: int, length: int) -> None:
         """Write the first `length` ids of `source` over those of `target`."""
 
+    def clear(self, slot: int) -> None:
+        """Forget the content of a slot that is not finite: a mask would not hide it from the next sequence."""
+
 
 @runtime_checkable
 class LanguageModel(Protocol):

@@ -59,16 +59,21 @@ def choose(logits: Float[Tensor, " V"], sampling: Sampling, number: int) -> int:
     Raises:
         GenerationError: if the logits are not finite.
     """
-    # One sum is read instead of a flag for each id.
-    if not math.isfinite(float(logits.sum())):
-        raise GenerationError(
-            "the model's logits are not finite: its weights have diverged. Use an earlier checkpoint."
-        )
+    require_finite(logits)
     if sampling.temperature == 0:
         return int(logits.argmax())
     cumulative = probabilities(logits.double().cpu(), sampling).cumsum(-1)
     point = _uniform(f"{sampling.seed}/{number}") * cumulative[-1]
     return min(int(torch.searchsorted(cumulative, point, right=True)), len(logits) - 1)
+
+
+def require_finite(logits: Float[Tensor, "... V"]) -> None:
+    """Raise GenerationError if the logits are not finite."""
+    # One sum is read instead of a flag for each id.
+    if not math.isfinite(float(logits.sum())):
+        raise GenerationError(
+            "the model's logits are not finite: its weights have diverged. Use an earlier checkpoint."
+        )
 
 
 def probabilities(logits: Float[Tensor, " V"], sampling: Sampling) -> Float[Tensor, " V"]:

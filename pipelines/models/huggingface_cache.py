@@ -60,6 +60,9 @@ class GrowingCache:
         """See `SlotCache`."""
         raise NotImplementedError("there is one slot")
 
+    def clear(self, slot: int) -> None:
+        """See `SlotCache`. Every sequence begins with an empty cache."""
+
 
 class _SlotLayer(CacheLayerMixin):
     """A layer of a library's cache that writes into slots."""

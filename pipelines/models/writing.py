@@ -73,16 +73,17 @@ class Conversation:
         """Add a turn, and yield the answer as it is written. It ends early once `is_stopped`, and stays in the history.
 
         Raises:
-            GenerationError: If the turns leave no room for an answer; the turn is taken back.
+            GenerationError: If the turns leave no room for an answer, or the model's logits are not finite; the turn
+                is taken back.
         """
         self.messages.append({"role": "user", "content": text})
         ids = self.model.codec.encode(self.model.codec.chat(self.messages), marks=True)
         try:
             completion = self._engine.add(self.options.request(ids, self._engine.capacity))
+            yield from self._pieces(completion, is_stopped)
         except GenerationError:
             self.messages.pop()
             raise
-        yield from self._pieces(completion, is_stopped)
         self.messages.append({"role": "assistant", "content": completion.text.text()})
 
     def _pieces(self, completion: Completion, is_stopped: Callable[[], bool]) -> Iterator[str]:
@@ -92,3 +93,5 @@ class Conversation:
             if is_stopped():
                 self._engine.cancel(completion)
         yield completion.text.take_rest()
+        if completion.error:
+            raise completion.error

@@ -141,7 +141,7 @@ class EngineLoop:
         for ticket in tickets:
             completion = ticket.completion
             if completion is None or completion.finish is not None:
-                self._end(ticket, None)
+                self._end(ticket, completion.error if completion else None)
             elif len(completion.ids) > ticket.num_sent:
                 ticket.num_sent = len(completion.ids)
                 self._send(ticket, completion.text.take())

@@ -144,6 +144,11 @@ class PrefixCache:
         """See `SlotCache`."""
         return self._cache.rows(lengths)
 
+    def clear(self, slot: int) -> None:
+        """See `SlotCache`."""
+        self._cache.clear(slot)
+        self._prefixes[slot] = _NOTHING
+
     def swap(self, first: int, second: int, length: int) -> None:
         """Exchange two slots, of which `length` ids count."""
         if first != second:

@@ -136,6 +136,11 @@ class Slots:
         for tensor in self.tensors():
             tensor[target, :, :length] = tensor[source, :, :length]
 
+    def clear(self, slot: int) -> None:
+        """See `SlotCache`."""
+        for tensor in self.tensors():
+            tensor[slot].zero_()
+
     def _view(self, layers: Sequence[LayerCache]) -> SlotView:
         return SlotView([*layers], layers[0].length, len(self._layers[0].keys))
 

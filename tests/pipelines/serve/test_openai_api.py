@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,39 @@ def test_a_checkpoint_that_is_replaced_changes_nothing_until_a_restart(tmp_path:
         shutil.rmtree(tmp_path / "model")
         write_checkpoint(tmp_path / "model", seed=1)
         assert ask(served) == before
+    finally:
+        served.close()
+
+
+def test_a_request_that_diverges_fails_alone(checkpoint: Path, tmp_path: Path, model: TextModel) -> None:
+    """The embedding of one id is not finite."""
+    import shutil
+
+    import torch
+
+    from arctic_model import ArcticModel
+    from pipelines.serve.options import ServeOptions
+
+    poisoned, sound, bad = ArcticModel.from_pretrained(checkpoint), [[20, 21], [25] * 140, [30]], [[20, 310], [310]]
+    with torch.no_grad():
+        poisoned.model.embed_tokens.weight[310] = torch.nan
+    poisoned.save_pretrained(tmp_path / "poisoned")
+    for file in checkpoint.iterdir():
+        if not (tmp_path / "poisoned" / file.name).exists():
+            shutil.copy(file, tmp_path / "poisoned")
+    served = Served(ServeOptions(str(tmp_path / "poisoned"), NAME, max_batch=5))
+
+    def ask(prompt: list[int]) -> Any:
+        body = {"model": NAME, "prompt": prompt, "max_tokens": 60, "temperature": 0}
+        return requests.post(f"{served.url}/completions", json=body, timeout=60)
+
+    try:
+        for _ in range(2):
+            with ThreadPoolExecutor(5) as clients:
+                replies = list(clients.map(ask, [*sound, *bad]))
+            texts = [reply.json()["choices"][0]["text"] for reply in replies[:3]]
+            assert texts == [written(model, prompt, 60) for prompt in sound]
+            assert all("not finite" in reply.json()["error"]["message"] for reply in replies[3:])
     finally:
         served.close()
 
