@@ -1,8 +1,8 @@
 """Build a recipe a second time and compare with the committed results: data byte for byte; training on other hardware
 within a stated band."""
 
-import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from infra.plan import select
 from infra.progress.outcome import Outcome
 from infra.session import OnEvent, ignore
 from infra.store import Store
+from infra.store.garbage import temporary_store
 from pipelines.artifacts.checkpoint import HISTORY_FILE
 from pipelines.artifacts.evaluation import Scores
 from pipelines.artifacts.exported import read_agreement
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.errors import NotInStoreError
+from pipelines.errors import NotInStoreError, OptionError
 from pipelines.recipes import as_recipe
 from pipelines.session import AnyRecipe, plan
 
@@ -47,10 +48,16 @@ def replay(
 ) -> list[Comparison]:
     """Build a recipe in a fresh store and compare every file with that of `store`.
 
-    Raises NotInStoreError if `store` lacks a stage.
+    The fresh store is a temporary folder of `store`, which all machines of a cluster share.
+
+    Raises:
+        NotInStoreError: `store` lacks a stage.
+        OptionError: `store` is in object storage and the cluster has several machines: a folder of this one does not
+            reach the others.
     """
     from infra.cluster.connection import connect
     from infra.events import EventLog
+    from infra.resources.capacity import machines_up
     from infra.runner import run as run_on_cluster
 
     loaded = as_recipe(recipe)
@@ -61,15 +68,20 @@ def replay(
             f"{loaded.path}: nothing to compare with: {missing} not committed in {store}. "
             f"Run it first: arctic run {loaded.path} --store {store}"
         )
-    with tempfile.TemporaryDirectory(prefix="arctic-replay-") as folder:
-        fresh = Store(Path(folder)).open()
+    with (
+        temporary_store(Store(store)) as fresh,
+        closing(EventLog(fresh.root / "runs" / "replay")) as log,
+        connect(address),
+    ):
+        if "://" in str(store) and len(machines_up()) > 1:
+            raise OptionError(
+                f"replay of {store}: it takes a cluster of one machine, since the stages of a replay meet in a folder. "
+                "Leave --address out."
+            )
         planned = plan_stages(fresh, select(committed.graph.stages, until))
-        log = EventLog(fresh.root / "runs" / "replay")
         watch = on_event or ignore
         watch({"event": "run_started", "stages": [{"id": each.stage.id} for each in planned]})
-        with connect(address):
-            outcome = run_on_cluster(planned, fresh, log, watch)
-        log.close()
+        outcome = run_on_cluster(planned, fresh, log, watch)
         originals = {each.stage.id: each.artifact for each in committed.stages if each.artifact}
         return compare(originals, outcome)
 

@@ -5,20 +5,23 @@ that a process holds stays: the lock of a stage, a result in the working folder,
 """
 
 import json
+import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from infra.store.cache import empty_unused, is_used
 from infra.store.files import folder_bytes, remove_folder
-from infra.store.locks import try_lock
+from infra.store.locks import locked, try_lock
 from infra.store.objects import Entry
 from infra.store.remote import LOCK, MANIFEST, Remote
 from infra.store.store import Store
 
 STATE = ".state"
+TEMPORARY = ".temporary-"
+"""Begins the name of a temporary store, a folder at the root."""
 ORPHAN_S = 86_400.0
 """Age of content without a manifest that is no longer part of an attempt, by the clock of the service."""
 COMMIT_S = 7 * 86_400.0
@@ -35,6 +38,20 @@ class Garbage:
     remove: Callable[[], None]
 
 
+@contextmanager
+def temporary_store(store: Store) -> Iterator[Store]:
+    """An empty store in a hidden folder of `store`, where every machine that has `store` finds it. It is removed at the
+    end, and is garbage once its process is dead. For a store in object storage the folder is of this machine alone.
+    Raises StoreError."""
+    store.open()
+    folder = store.root / f"{TEMPORARY}{secrets.token_hex(4)}"
+    with locked(folder / LOCK, lambda _holder, _seconds: None):
+        try:
+            yield Store(folder).open()
+        finally:
+            remove_folder(folder)
+
+
 def garbage(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
     """Removable files and folders, in an order that, if interrupted by a kill, leaves no result without its files.
 
@@ -49,6 +66,10 @@ def garbage(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
             size = artifact.manifest.bytes
             yield Garbage("result", _name(artifact.folder), size, partial(store.drop, artifact, []))
     yield from _unfinished(store, needed)
+    for folder in store.root.glob(f"{TEMPORARY}*"):
+        if not _is_held(folder):
+            size = folder_bytes(folder)
+            yield Garbage("temporary store", folder.name, size, partial(_remove_unheld, folder, folder))
     if store.remote:
         yield from _of_remote(store, store.remote, needed)
 

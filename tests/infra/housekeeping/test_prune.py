@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from infra.housekeeping.roots import results_of, run_records
 from infra.plan import plan
 from infra.session import RunInfo, execute
 from infra.store import Store, garbage
+from infra.store.garbage import temporary_store
 from infra.store.locks import locked
 from infra.store.objects import Objects
 from tests.infra.housekeeping.conftest import chain, run
@@ -236,3 +239,29 @@ def test_names_may_hold_any_character_that_is_no_end_of_a_line(tmp_path: Path) -
     run(store, chain(1), "tiny\u2028\u0085\x1c\x0bruns")
     assert [record.name for record in run_records(store)] == ["tiny\u2028\u0085\x1c\x0bruns"]
     assert kinds(store)["result"] == 0
+
+
+def test_a_temporary_store_stays_while_its_process_lives_and_leaves_nothing(store: Store) -> None:
+    made = run(store, chain(1))
+    with temporary_store(store) as inner:
+        assert inner.root.is_relative_to(store.root)
+        assert run(inner, chain(1)).ok
+        assert not kinds(store)["temporary store"]
+        prune(store, waiting=ignore)
+        assert len(list(inner.artifacts())) == len(list(store.artifacts())) == len(made.stages)
+    assert not inner.root.exists()
+
+
+def test_a_temporary_store_whose_process_was_killed_is_garbage(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store").open()
+    code = (
+        "import os, sys; from infra.store import Store; from infra.store.garbage import temporary_store;"
+        "held = temporary_store(Store(sys.argv[1])); inner = held.__enter__(); (inner.root / 'big').write_bytes(b'0' * 1000);"
+        "os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(store.root)]).returncode == -9
+    (left,) = find_garbage(store).garbage
+    assert left.kind == "temporary store" and left.bytes >= 1000
+    prune(store, waiting=ignore)
+    assert find_garbage(store).garbage == ()
+    assert not list(store.root.glob(".temporary-*"))
