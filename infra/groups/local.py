@@ -3,25 +3,30 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Sequence
+from itertools import takewhile
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from infra.groups.group import LAST_WORDS_S, POLL_S, Make, Member, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
+from infra.resources.capacity import CapacityError
 
 
 class LocalGroup:
-    """Starts `demand.count` processes, each with a separate GPU if `demand` has any."""
+    """Starts `demand.count` processes, each with a separate GPU if `demand` has any. Raises CapacityError if fewer GPUs
+    are visible."""
 
     def __init__(self, make: Make[Any, Any], rendezvous: Path, demand: Demand) -> None:
+        gpus = _visible_gpus(demand.count) if demand.num_gpus else [None] * demand.count
         spawning = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes = []
-        for rank in range(demand.count):
+        for rank, gpu in enumerate(gpus):
             ours, theirs = spawning.Pipe()
             member = Member(rank, demand.count, rendezvous)
-            process = spawning.Process(target=_work, args=(make, member, theirs, bool(demand.num_gpus)), daemon=True)
+            process = spawning.Process(target=_work, args=(make, member, theirs, gpu), daemon=True)
             process.start()
             theirs.close()
             self._connections.append(ours)
@@ -65,12 +70,25 @@ class LocalGroup:
             connection.close()
 
 
-def _work(make: Make[Any, Any], member: Member, connection: Connection, uses_gpu: bool) -> None:
-    """The loop of a process until no more tasks are sent."""
-    if uses_gpu:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        numbers = visible.split(",") if visible else [str(number) for number in range(member.size)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = numbers[member.rank]
+def _visible_gpus(count: int) -> Sequence[str]:
+    """A GPU for each of `count` processes, by the names that CUDA_VISIBLE_DEVICES has for them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(number) for number in range(count)]
+    # As CUDA reads it: -1 and an empty name end the list.
+    names = list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))
+    if len(names) < count:
+        raise CapacityError(
+            f"CUDA_VISIBLE_DEVICES = {visible!r}: it shows {len(names)} GPUs, and a group takes {count}, one for each "
+            "process. Show more, or lower the processes of a group."
+        )
+    return names[:count]
+
+
+def _work(make: Make[Any, Any], member: Member, connection: Connection, gpu: str | None) -> None:
+    """The loop of a process, which sees `gpu` alone if there is one, until no more tasks are sent."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     worker = None
     while True:
         try:

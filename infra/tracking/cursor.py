@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CURSOR = "tracking.json"
 CURSOR_LOCK = "tracking.lock"
 LINES_PER_SAVE = 1000
+BLOCK_BYTES = 2**16
 
 
 class TrackingError(UserError, RuntimeError):
@@ -55,7 +56,7 @@ def _close(folder: Path) -> bool:
 
 
 def _last(folder: Path) -> Event:
-    event: Event = json.loads(_complete_lines(folder / EVENTS)[-1])
+    event: Event = json.loads(_last_line(folder / EVENTS))
     return event
 
 
@@ -161,8 +162,20 @@ def _projection_class() -> "type[Projection]":
 
 def _runs(store_root: Path) -> list[Path]:
     """Folders of the store's runs, ordered by the time of their last event, the latest last."""
-    logs = [path for path in store_root.glob(f"runs/*/{EVENTS}") if _complete_lines(path)]
+    logs = [path for path in store_root.glob(f"runs/*/{EVENTS}") if _last_line(path)]
     return [path.parent for path in sorted(logs, key=lambda path: (path.stat().st_mtime, path))]
+
+
+def _last_line(path: Path) -> bytes:
+    """The last complete line, read from the end; empty if there is none."""
+    with path.open("rb") as file:
+        start, tail = file.seek(0, os.SEEK_END), b""
+        while start and tail.count(b"\n") < 2:
+            start, size = max(0, start - BLOCK_BYTES), min(start, BLOCK_BYTES)
+            file.seek(start)
+            tail = file.read(size) + tail
+    end = tail.rfind(b"\n")
+    return tail[tail.rfind(b"\n", 0, max(0, end)) + 1 : end + 1]
 
 
 def _complete_lines(path: Path, offset: int = 0) -> list[bytes]:

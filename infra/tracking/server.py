@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from infra.host.masking import masked
@@ -19,6 +19,7 @@ from infra.tracking.database import artifact_root, is_server, make_database, tra
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 10.0
 
 
@@ -87,7 +88,9 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", port: int, log: Path) -> N
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise TrackingError(f"MLflow's server ended with code {server.returncode} while starting; see {log}.")
-        with suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(f"http://{HOST}:{port}/health"):
+        # A server that accepts and is silent is not up either.
+        with suppress(OSError, HTTPException):
+            urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=PROBE_TIMEOUT_S).close()
             return
         time.sleep(0.2)
     raise TrackingError(f"MLflow's server did not answer within {START_TIMEOUT_S:.0f} s; see {log}.")

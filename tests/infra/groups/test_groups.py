@@ -16,8 +16,19 @@ from infra.context import STOP, StageContext
 from infra.groups.group import Member, MemberLostError
 from infra.groups.mapping import map_on_groups
 from infra.resources import Demand
+from infra.resources.capacity import CapacityError
 
 PAIR = Demand(2, 0.5)
+
+
+def see_gpu(folder: Path, member: Member) -> Callable[[int], str]:
+    """Writes down which GPUs the process sees."""
+
+    def look(_: int) -> str:
+        (folder / f"gpu-{member.rank}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    return look
 
 
 def context(folder: Path, *, parallel: bool = False) -> StageContext:
@@ -77,6 +88,24 @@ def test_group_that_always_loses_a_member_ends(tmp_path: Path) -> None:
     make = squares(tmp_path, deadly=(5,), once=False)
     with pytest.raises(MemberLostError, match="a process of the group died"):
         list(map_on_groups(make, [5], context(tmp_path), num_groups=1, demand=PAIR, deaths=1))
+
+
+@pytest.mark.parametrize("visible", ["", "0", "3,-1,1", "GPU-1,,GPU-2"])
+def test_fewer_visible_gpus_than_processes_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    ours = context(tmp_path)
+    with pytest.raises(CapacityError, match=f"CUDA_VISIBLE_DEVICES = '{visible}': it shows [01] GPUs.* takes 2"):
+        list(map_on_groups(squares(tmp_path), [2], ours, num_groups=1, demand=Demand(2, 1.0, 1.0)))
+    assert ours.warnings == []
+
+
+def test_each_process_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7, 3 ,5")
+    seen = map_on_groups(partial(see_gpu, tmp_path), [1], context(tmp_path), num_groups=1, demand=Demand(2, 1.0, 1.0))
+    assert list(seen) == [(0, "GPU-7")]
+    assert {file.name: file.read_text() for file in tmp_path.glob("gpu-*")} == {"gpu-0": "GPU-7", "gpu-1": "3"}
 
 
 def test_request_to_stop_ends_between_two_tasks(tmp_path: Path) -> None:

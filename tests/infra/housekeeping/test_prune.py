@@ -256,7 +256,8 @@ def test_a_temporary_store_whose_process_was_killed_is_garbage(tmp_path: Path) -
     store = Store(tmp_path / "store").open()
     code = (
         "import os, sys; from infra.store import Store; from infra.store.garbage import temporary_store;"
-        "held = temporary_store(Store(sys.argv[1])); inner = held.__enter__(); (inner.root / 'big').write_bytes(b'0' * 1000);"
+        "held = temporary_store(Store(sys.argv[1])); inner = held.__enter__();"
+        "(inner.root / 'big').write_bytes(b'0' * 1000);"
         "os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(store.root)]).returncode == -9

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from infra.events import EventLog
+from infra.events import EVENTS, EventLog
 from infra.store import Store
-from infra.tracking import catch_up
+from infra.tracking import catch_up, cursor
 from infra.tracking.cursor import CURSOR
 
 
@@ -30,6 +33,17 @@ def test_a_place_is_known_again_under_another_password_and_none_is_kept(
     assert remaining[0] == remaining[1], "the run is not sent again"
     assert json.loads(remaining[0])["uri"].endswith("?password=***")
     assert json.loads(remaining[0])["offset"] > 0
+
+
+@given(st.binary(max_size=60).map(lambda drawn: drawn.replace(b"a", b"\n")), st.integers(1, 9))
+def test_the_last_complete_line_is_read_from_the_end(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, block: int
+) -> None:
+    file = tmp_path_factory.mktemp("log") / EVENTS
+    file.write_bytes(content)
+    lines = content.split(b"\n")[:-1]
+    with patch.object(cursor, "BLOCK_BYTES", block):
+        assert cursor._last_line(file) == (lines[-1] + b"\n" if lines else b"")
 
 
 FILL_IN = "import sys; from pathlib import Path; from infra.tracking import catch_up; catch_up(Path(sys.argv[1]))"

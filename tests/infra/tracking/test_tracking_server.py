@@ -16,7 +16,7 @@ import pytest
 from infra.doctor.machine import listening_sockets
 from infra.events import EventLog
 from infra.store import Store
-from infra.tracking import Tracker, TrackingError, catch_up, serve, tracking_uri
+from infra.tracking import Tracker, TrackingError, catch_up, serve, server, tracking_uri
 from infra.tracking.cursor import CURSOR
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +133,17 @@ def test_a_run_outlives_the_process_that_tracks_it(
     assert reason in warning and "The next `arctic run` or `arctic ui` fills it in." in warning
     catch_up(root)
     assert status_in_mlflow(root) == "FINISHED"
+
+
+def test_a_server_that_accepts_and_is_silent_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch):
+    port = free_port()
+    code = f"import socket, time; held = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
+    monkeypatch.setattr(server, "_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(server, "START_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(server, "PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(TrackingError, match="did not answer within 2 s"):
+        serve(root, port)
 
 
 def test_a_port_that_is_taken_is_named(root: Path):
