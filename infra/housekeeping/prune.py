@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from arctic_errors import UserError
-from infra.housekeeping.roots import RunRecord, run_records
+from infra.housekeeping.roots import RunRoot, run_records
 from infra.store import Store
 from infra.store.garbage import Garbage, garbage
 from infra.store.locks import Waiting
@@ -26,7 +26,7 @@ class Pruning:
     """The garbage of a store, and the runs whose results stay."""
 
     garbage: tuple[Garbage, ...]
-    kept_runs: tuple[RunRecord, ...]
+    kept_runs: tuple[RunRoot, ...]
 
     @property
     def bytes(self) -> int:
@@ -85,9 +85,9 @@ def prune(
     return pruning
 
 
-def _kept(records: Sequence[RunRecord], last: int | None, forget: Sequence[str]) -> list[RunRecord]:
+def _kept(records: Sequence[RunRoot], last: int | None, forget: Sequence[str]) -> list[RunRoot]:
     """The latest `last` runs of each name, and those that are still running."""
-    kept: list[RunRecord] = []
+    kept: list[RunRoot] = []
     num_seen: dict[str, int] = {}
     for record in reversed(records):
         if record.run_id in forget:
@@ -98,7 +98,7 @@ def _kept(records: Sequence[RunRecord], last: int | None, forget: Sequence[str])
     return kept
 
 
-def _require_forgettable(records: Sequence[RunRecord], forget: Sequence[str]) -> None:
+def _require_forgettable(records: Sequence[RunRoot], forget: Sequence[str]) -> None:
     by_id = {record.run_id: record for record in records}
     for run_id in forget:
         if run_id not in by_id:

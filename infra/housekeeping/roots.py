@@ -16,7 +16,7 @@ State = Literal["ended", "running", "open"]
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRoot:
     """One run, and the results that it uses as "name/subject-key".
 
     `state`: "running" if a process holds its log, "open" if the log in object storage has no end, so that another
@@ -34,7 +34,7 @@ class RunRecord:
         return self.state != "ended"
 
 
-def run_records(store: Store) -> list[RunRecord]:
+def run_records(store: Store) -> list[RunRoot]:
     """Every run of a store, the earliest first."""
     records = {
         run_id: _record(lines, "ended" if _has_ended(lines) else "open") for run_id, lines in _remote_logs(store)
@@ -55,14 +55,14 @@ def results_of(stages: Sequence[Stage]) -> set[str]:
     return {result_name(stage.name, stage.subject, key) for stage in stages for key in (stage.key, *stage.continues)}
 
 
-def _record(lines: Sequence[bytes], state: State) -> RunRecord:
+def _record(lines: Sequence[bytes], state: State) -> RunRoot:
     first: Event = json.loads(lines[0])
     results = {
         result_name(stage["name"], stage["subject"], key)
         for stage in first["stages"]
         for key in (stage["key"], *stage.get("continues", []))
     }
-    return RunRecord(first["run_id"], first["name"], first["time"], frozenset(results), state)
+    return RunRoot(first["run_id"], first["name"], first["time"], frozenset(results), state)
 
 
 def _remote_logs(store: Store) -> Iterator[tuple[str, Sequence[bytes]]]:

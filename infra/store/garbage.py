@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from infra.store.cache import empty_unused, is_used
+from infra.store.cache import MANIFEST, empty_unused, is_used
 from infra.store.files import folder_bytes, remove_folder
 from infra.store.locks import locked, try_lock
 from infra.store.objects import Entry
-from infra.store.remote import LOCK, MANIFEST, Remote
+from infra.store.remote import LOCK, Remote
 from infra.store.store import Store
 
 STATE = ".state"

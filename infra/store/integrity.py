@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from infra.artifact import Artifact, FileEntry, Manifest, released
+from infra.store.cache import MANIFEST
 from infra.store.errors import StoreError
 from infra.store.files import file_digest, read_footer
-from infra.store.remote import MANIFEST
 from infra.store.store import read_manifest
 
 _intact: set[tuple[Path, int, int]] = set()

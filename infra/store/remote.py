@@ -24,13 +24,12 @@ from typing import TypeVar
 
 from infra.artifact import FileEntry, Manifest
 from infra.host.surroundings import home_folder, private_folder
-from infra.store.cache import make_room, use
+from infra.store.cache import MANIFEST, make_room, use
 from infra.store.files import file_digest, remove_folder, replace_durably, write_durably
 from infra.store.lease import Lease, leased
 from infra.store.locks import Waiting
 from infra.store.objects import DamagedObjectError, Entry, ExistsError, MissingObjectError, Objects
 
-MANIFEST = "manifest.json"
 LOCK = "lock"
 RESTORING = ".restoring"
 """In a state that is being restored: a kill may have left part of it."""

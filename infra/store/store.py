@@ -25,12 +25,13 @@ import pyarrow.parquet as pq
 from infra.artifact import Artifact, FileEntry, Manifest, released
 from infra.host.surroundings import account_name
 from infra.stage import Stage
+from infra.store.cache import MANIFEST
 from infra.store.errors import StoreError, disk_full
 from infra.store.files import file_digest, footer_digest, remove_folder, rename_durably, write_durably
 from infra.store.lease import Lease, leased, repeated
 from infra.store.locks import Waiting, locked
 from infra.store.objects import ObjectError
-from infra.store.remote import LOCK, MANIFEST, Remote, Snapshots
+from infra.store.remote import LOCK, Remote, Snapshots
 
 SNAPSHOT_S = 30.0
 """Between two snapshots of an unfinished stage in object storage."""

@@ -6,13 +6,8 @@ from pathlib import Path
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from infra.artifact import Manifest
-from infra.store import MANIFEST
+from infra.store.store import read_manifest
 from infra.tracking.shapes import table_schema
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the result in folder `path`."""
-    return Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
 
 
 def part_name(manifest: Manifest) -> str:

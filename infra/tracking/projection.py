@@ -22,7 +22,8 @@ from infra.artifact import Manifest
 from infra.context import Event
 from infra.events import read_events
 from infra.store import MANIFEST
-from infra.tracking.datasets import dataset_input, part_name, read_manifest
+from infra.store.store import read_manifest
+from infra.tracking.datasets import dataset_input, part_name
 from infra.tracking.model_files import log_model_files
 from infra.tracking.shapes import (
     batches,

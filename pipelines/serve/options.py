@@ -1,10 +1,10 @@
 """How a model is served: plain data, which a command line, a config file of Ray Serve and a replica share."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from infra.cluster.connection import is_loopback
 from pipelines.errors import OptionError
 
 if TYPE_CHECKING:
@@ -107,15 +107,8 @@ class Scale:
 
 def require_token(host: str, token: str | None) -> None:
     """Raise OptionError if `host` can be reached from other machines and there is no token."""
-    if not token and not _is_loopback(host):
+    if not token and not is_loopback(host):
         raise OptionError(
             f"--host {host}: other machines can reach it. Set ARCTIC_SERVE_TOKEN to a secret that requests must carry, "
             "or leave --host at 127.0.0.1."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
