@@ -7,6 +7,7 @@ import secrets
 import zlib
 from pathlib import Path
 
+from infra.store.files import replace_durably
 from pipelines.source.errors import InputError
 from pipelines.source.io import http_client
 from pipelines.source.io.http_client import HttpError
@@ -39,7 +40,7 @@ def _fetch(url: str, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         http_client.PLANNING_CLIENT.download(url, partial)
-        partial.rename(target)
+        replace_durably(partial, target)
     except HttpError as error:
         raise InputError(
             f"crawl: {error}. Correct crawl or base_url, or plan once on a machine that reaches the host: "
