@@ -16,6 +16,7 @@
         StoreError                    the store cannot be used
           DamageError                 a committed file has other bytes than were committed
           ObjectError                 an object cannot be read or written in object storage
+            DamagedObjectError        its bytes have another digest than it is named by
           LeaseLostError, HeldError   another run builds the stage, or writes the event log
         PruneError                    runs that a prune is to forget do not exist, or are running
         ArchiveError                  an archive of a run cannot be written or taken

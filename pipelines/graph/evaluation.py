@@ -14,7 +14,8 @@ from infra.artifact import Artifact
 from infra.stage import Stage
 from infra.store import MANIFEST, Store
 from pipelines import evaluate
-from pipelines.artifacts.evaluation import Scores
+from pipelines.artifacts.evaluation import SAMPLES_FILE
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
@@ -162,8 +163,8 @@ def _suites(options: EvaluationOptions) -> list[Suite]:
 def _suite_of(evaluation: Artifact, options: EvaluationOptions) -> Suite:
     """The tasks and items that an evaluation asked, as far as the options do not choose others."""
     then = evaluation.manifest.params["suite"]
-    skipped = Scores.read(evaluation.path).skipped
-    names = options.suite or tuple(name for name in then["tasks"] if name not in skipped)
+    answered = read_table(evaluation.path / SAMPLES_FILE, ["task"])["task"].unique().to_pylist()
+    names = options.suite or tuple(name for name in answered if name in then["tasks"])
     unnamed = [name for name in names if not options.suite and unknown_task(name)]
     if unnamed:
         raise OptionError(

@@ -1,13 +1,15 @@
 """The limits of an annotation hold whatever is under way, and are spent."""
 
 import json
+from itertools import count
+from threading import Lock
 from typing import Any
 
 import pytest
 
 from infra.budget import StoppedError
 from infra.context import STOP
-from infra.store import Store
+from infra.store import Store, write_durably
 from pipelines.annotate.budget import AnnotateError
 from pipelines.models.openai_client import ServerError
 from tests.kit.servers.chat_server import chat_server
@@ -58,11 +60,15 @@ def test_requests_wait_for_each_other_near_a_limit(notes, tmp_path):
 def test_no_request_is_sent_after_a_stop_and_the_next_run_sends_the_others_once(notes, server, tmp_path, concurrency):
     store = Store(tmp_path / "store")
 
+    counting, answered = Lock(), count()
+
     def stopping(fields: dict[str, Any]) -> tuple[str, str]:
-        if len(limited.seen) >= 20:
-            (state,) = store.root.glob("stages/annotate/*.state")
-            (state / STOP).write_text("--max-cost 5 is reached")
-        return answer(fields)
+        # One after the other: no request is answered between the twentieth and the stop.
+        with counting:
+            if next(answered) == 20:
+                (state,) = store.root.glob("stages/annotate/*.state")
+                write_durably(state / STOP, "--max-cost 5 is reached")
+            return answer(fields)
 
     with chat_server(stopping) as limited:
         with pytest.raises(StoppedError, match="--max-cost 5 is reached"):
