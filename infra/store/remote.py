@@ -162,8 +162,7 @@ class Remote:
 
         def store(file: Path) -> None:
             name = f"{folder}/{digests[file]}"
-            self._put_new(name, file)
-            if _stamp(file) != snapshots.digests[file][0]:
+            if self._put_new(name, file) and _stamp(file) != snapshots.digests[file][0]:
                 # It was written while it was sent: the object may have other bytes than those of its name.
                 self.objects.delete(name)
                 changed.append(file)
@@ -255,9 +254,12 @@ class Remote:
 
         _in_parallel(store, digests)
 
-    def _put_new(self, name: str, file: Path) -> None:
-        if self.objects.head(name) is None:
-            self.objects.put(name, file)
+    def _put_new(self, name: str, file: Path) -> bool:
+        """Whether the object was not there, and is written now."""
+        if self.objects.head(name) is not None:
+            return False
+        self.objects.put(name, file)
+        return True
 
     def _fetch(self, name: str, sha256: str, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

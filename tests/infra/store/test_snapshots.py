@@ -9,7 +9,7 @@ import pytest
 from infra.context import StageContext
 from infra.store import Store, remote
 from infra.store.lease import Lease
-from infra.store.objects import Objects
+from infra.store.objects import Entry, Objects
 from infra.store.remote import Remote, Snapshots
 from infra.store.store import Turn
 from tests.infra.store.chains import chain, run, stored
@@ -139,6 +139,27 @@ def test_a_file_that_grows_while_it_is_sent_waits_for_the_next_snapshot(
     third, restored = state_of(machine("third"))
     assert third.restore_state(restored)
     assert contents(restored) == {**FILES, "journal.jsonl": "one\ntwo\nand more\n"}
+
+
+def test_a_file_that_grows_after_its_content_was_stored_leaves_that_content(
+    machine: Callable[[str], Store], snapshot: tuple[Remote, Path, Snapshots], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier snapshot lists it."""
+    stored_side, state, snapshots = snapshot
+    head = Objects.head
+
+    def late(self: Objects, name: str) -> Entry | None:
+        found = head(self, name)
+        with (state / "journal.jsonl").open("a") as file:
+            file.write("and more\n")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "head", late)
+        stored_side.save_state(state, snapshots)
+    second, restored = state_of(machine("second"))
+    assert second.restore_state(restored)
+    assert contents(restored) == FILES
 
 
 def test_a_run_that_lost_its_stage_stores_no_snapshot(s3: S3, snapshot: tuple[Remote, Path, Snapshots]) -> None:
