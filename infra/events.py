@@ -75,6 +75,11 @@ def read_events(folder: Path) -> Iterator[Event]:
                 yield json.loads(line)
 
 
+def whole_lines(log: bytes) -> list[bytes]:
+    """Lines of a log; the last that a kill cut short is left out. In a text there are other ends of lines as well."""
+    return [line for line in log.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 class _Buffer:
     """The actor's body: holds events until the driver takes them."""
 

@@ -203,12 +203,13 @@ class Engine:
             pieces, self._running[self._num_growing :], self._cache.read(pieces), strict=True
         ):
             each.num_read = piece.part.end
+            is_read = each.num_read == len(each.prompt)
             with each.completion.failing():
                 if each.completion.request.scores_prompt:
                     each.completion.score_prompt(logits, piece.part.start)
-                if each.num_read == len(each.prompt):
+                if is_read:
                     each.completion.extend(logits[-1], self._end_ids)
-            if each.num_read == len(each.prompt):
+            if is_read:
                 self._exchange(self._slot(each), self._num_growing)
                 self._num_growing += 1
         self._remove_finished()

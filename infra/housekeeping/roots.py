@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.context import Event
-from infra.events import EVENTS
+from infra.events import EVENTS, whole_lines
 from infra.stage import Stage
 from infra.store import Store
 from infra.store.locks import is_locked
@@ -70,18 +70,13 @@ def _remote_logs(store: Store) -> Iterator[tuple[str, Sequence[bytes]]]:
         return
     for entry in store.remote.objects.entries("runs"):
         _, run_id, file = entry.name.split("/", 2)
-        if file == EVENTS and (lines := _whole_lines(store.remote.objects.get(entry.name))):
+        if file == EVENTS and (lines := whole_lines(store.remote.objects.get(entry.name))):
             yield run_id, lines
 
 
 def _lines(folder: Path) -> Sequence[bytes]:
     file = folder / EVENTS
-    return _whole_lines(file.read_bytes()) if file.is_file() else []
-
-
-def _whole_lines(log: bytes) -> list[bytes]:
-    """Lines of a log; the last that a kill cut short is left out. In a text there are other ends of lines as well."""
-    return [line for line in log.splitlines(keepends=True) if line.endswith(b"\n")]
+    return whole_lines(file.read_bytes()) if file.is_file() else []
 
 
 def _has_ended(lines: Sequence[bytes]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from arctic_errors import UserError
 from infra.context import Event
-from infra.events import EVENTS, EventLog, HeldError
+from infra.events import EVENTS, EventLog, HeldError, whole_lines
 from infra.host.masking import masked
 from infra.store import write_durably
 from infra.store.locks import locked
@@ -184,4 +184,4 @@ def _complete_lines(path: Path, offset: int = 0) -> list[bytes]:
         return []
     with path.open("rb") as file:
         file.seek(offset)
-        return [line for line in file if line.endswith(b"\n")]
+        return whole_lines(file.read())

@@ -94,15 +94,16 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
     """
     _check(options)
-    for suite in _suites(options):
-        lacking = suite.missing_files()
-        if lacking and len(lacking) == len(suite.build(chat=False)):
+    suites = _suites(options)
+    for each in suites:
+        lacking = each.missing_files()
+        if lacking and len(lacking) == len(each.build(chat=False)):
             raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
     if options.rescore:
-        pairs = zip(dict.fromkeys(options.checkpoints), _suites(options), strict=True)
-        rescored = [_rescored(*pair) for pair in pairs]
+        rescored = [_rescored(*pair) for pair in zip(dict.fromkeys(options.checkpoints), suites, strict=True)]
         name = f"evaluate-{rescored[-1].subject}"
         return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
+    [suite] = suites
     execution = evaluate.Execution(
         options.actors,
         options.threads,

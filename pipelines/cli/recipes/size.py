@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Estimate the needs of a run: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
     if inference:
-        _refuse({"--ep": ep, "--micro-batch": micro_batch}, "training")
-        _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline, "--finetune": finetune}, "training")
-        _refuse({"--phase": phase}, "training")
+        numbers = {"--ep": ep, "--micro-batch": micro_batch}
+        switches = {"--checkpoint-layers": checkpoint_layers, "--roofline": roofline}
+        _refuse({**numbers, **switches, "--finetune": finetune, "--phase": phase}, "training")
         _print_inference(recipe, gpu, gpus, weights, context, mfu, price, overrides)
         return
     _refuse({"--weights": weights != "bfloat16", "--context": context}, "--inference")

@@ -18,11 +18,14 @@ from pipelines.evaluate.asking.chat import Chat, asked_in_chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.requests import Answer, Likelihood, Request, Text
+from pipelines.evaluate.engine.requests import Answer, Likelihood, Request, Text, answer_of
 from pipelines.evaluate.evaluation import asked
 from pipelines.evaluate.task import DataError, Item
 from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
+
+OF_ANSWERS = frozenset((*Text._fields, *Likelihood._fields))
+"""Fields of a response of SAMPLES that are the answer's; the others are the request's."""
 
 
 class CheckpointRespondent:
@@ -103,15 +106,9 @@ class StoredRespondent:
                 f"{self._folder}: it has no answer to item {item.item_id} of {task} as it is asked now. Ask the "
                 "checkpoint, or name only tasks and as many items as were asked then."
             )
-        return [read_response(response) for response in responses]
+        return [answer_of({name: each[name] for name in each.keys() & OF_ANSWERS}) for each in responses]
 
 
 def _asked_then(response: dict[str, object]) -> dict[str, object]:
     """The request that a response of SAMPLES answers."""
-    return {name: value for name, value in response.items() if name not in (*Text._fields, *Likelihood._fields)}
-
-
-def read_response(response: dict[str, object]) -> Answer:
-    """The answer that a response of SAMPLES holds."""
-    kind = Text if "text" in response else Likelihood
-    return kind(**{name: response[name] for name in kind._fields if name in response})  # type: ignore[arg-type]
+    return {name: response[name] for name in response.keys() - OF_ANSWERS}

@@ -31,6 +31,13 @@ def contents(state: Path) -> dict[str, str]:
     return {file.relative_to(state).as_posix(): file.read_text() for file in state.rglob("*") if file.is_file()}
 
 
+def restored(store: Store) -> dict[str, str]:
+    """The contents of the state on a machine that has none of it yet."""
+    remote, state = state_of(store)
+    assert remote.restore_state(state)
+    return contents(state)
+
+
 @pytest.fixture
 def snapshot(machine: Callable[[str], Store]) -> tuple[Remote, Path, Snapshots]:
     """A stored snapshot of FILES."""
@@ -107,9 +114,9 @@ def test_unfinished_work_whose_content_is_damaged_begins_again_and_stores_it_ane
 ) -> None:
     name = next(name for name, held in stored(s3).items() if held.decode() == content)
     Objects(s3.address()).put(name, b"other bytes")
-    second, restored = state_of(machine("second"))
-    assert not second.restore_state(restored)
-    assert contents(restored) == {}
+    second, empty = state_of(machine("second"))
+    assert not second.restore_state(empty)
+    assert contents(empty) == {}
     # The next attempt of the same work has the same content, under the same name.
     remote, state, _ = snapshot
     remote.save_state(state, Snapshots())
@@ -132,13 +139,9 @@ def test_a_file_that_grows_while_it_is_sent_waits_for_the_next_snapshot(
     with monkeypatch.context() as patch:
         patch.setattr(Objects, "put", late)
         stored_side.save_state(state, snapshots)
-    second, restored = state_of(machine("second"))
-    assert second.restore_state(restored)
-    assert contents(restored) == FILES
+    assert restored(machine("second")) == FILES
     stored_side.save_state(state, snapshots)
-    third, restored = state_of(machine("third"))
-    assert third.restore_state(restored)
-    assert contents(restored) == {**FILES, "journal.jsonl": "one\ntwo\nand more\n"}
+    assert restored(machine("third")) == {**FILES, "journal.jsonl": "one\ntwo\nand more\n"}
 
 
 def test_a_file_that_grows_after_its_content_was_stored_leaves_that_content(
@@ -157,9 +160,7 @@ def test_a_file_that_grows_after_its_content_was_stored_leaves_that_content(
     with monkeypatch.context() as patch:
         patch.setattr(Objects, "head", late)
         stored_side.save_state(state, snapshots)
-    second, restored = state_of(machine("second"))
-    assert second.restore_state(restored)
-    assert contents(restored) == FILES
+    assert restored(machine("second")) == FILES
 
 
 def test_a_run_that_lost_its_stage_stores_no_snapshot(s3: S3, snapshot: tuple[Remote, Path, Snapshots]) -> None:
