@@ -98,3 +98,11 @@ def test_a_search_that_makes_no_sense_is_an_error():
         ablation_graph(run, recipes, QUICKSTART, 4, 5, 0)
     with pytest.raises(RecipeError, match="--candidates 3: a regression needs at least 4"):
         ablation_graph(run, recipes, QUICKSTART, 1, 3, 0)
+
+
+def test_the_assistant_reuses_every_result_of_the_quickstart_but_its_export_and_report():
+    quickstart, assistant = (
+        run_graph(*load_run(path), path).stages for path in (QUICKSTART, QUICKSTART.with_name("python_assistant.toml"))
+    )
+    built_anew = {id for id, stage in quickstart.items() if id not in assistant or assistant[id].key != stage.key}
+    assert built_anew == {"export[huggingface]", "report"}
