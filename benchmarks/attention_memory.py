@@ -6,11 +6,12 @@ four workers that share the sequence, with the keys and values of all: the excha
 """
 
 import json
-import resource
 import subprocess
 import sys
 
 from harness import arguments, machine, report
+
+from arctic_model.peak_memory import peak_resident_bytes
 
 LENGTHS, QUICK_LENGTHS = (4096, 8192, 16_384, 32_768), (2048, 4096, 8192)
 LONGEST_MATRIX = 8192
@@ -74,7 +75,7 @@ def _child(kind: str, length: int) -> None:
                 *heads, documents(segments) if kind == "documents" else document_bias(segments, torch.float32)
             )
         mixed.sum().backward()
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    print(json.dumps(peak_resident_bytes() / 2**20))
 
 
 if __name__ == "__main__":

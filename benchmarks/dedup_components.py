@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from harness import arguments, machine, report
 
+from arctic_model.peak_memory import peak_resident_bytes
 from pipelines.dedup.passes.buckets import ROWS_PER_RANGE
 from pipelines.dedup.passes.components import DOCUMENTS_PER_PARTITION, Forest, Partitions, connect, contract, save_pairs
 
@@ -73,7 +74,7 @@ class ContractRange:
 def run_task(task: Any, folder: Path) -> tuple[Mapping[str, int], float]:
     """Counts, and the peak memory of the worker so far, bytes."""
     counts = task.run(folder)
-    return counts, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return counts, peak_resident_bytes()
 
 
 def ours(graph: Graph, home: Path) -> tuple[np.ndarray, int, float]:
@@ -118,7 +119,7 @@ def scipy_components(graph: Graph) -> tuple[np.ndarray, float]:
     matrix = coo_array((np.ones(ends.shape[1], np.int8), (ends[0], ends[1])), shape=(size, size)).tocsr()
     _, labels = connected_components(matrix, directed=False)
     _, first = np.unique(labels, return_index=True)
-    return first[labels], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return first[labels], peak_resident_bytes()
 
 
 def in_process(work: Any, *args: Any) -> Any:

@@ -7,7 +7,6 @@ last word changed (J = 11/13). Peak memory is that of the process that is driver
 """
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from harness import arguments, machine, report
 from planted import run_stage
 
+from arctic_model.peak_memory import peak_resident_bytes
 from data_recipes.schema import DedupSection
 
 SHARD_DOCUMENTS = 100_000
@@ -55,7 +55,7 @@ def measure(num_documents: int, folder: Path) -> dict[str, float]:
     """Run the stage here, in a separate process."""
     started = time.process_time()
     metrics = run_stage(folder / "corpus", folder / "work", DedupSection())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_bytes()
     return {
         "documents": num_documents,
         "removed": 1 - metrics["data/documents"] / metrics["data/documents_in"],

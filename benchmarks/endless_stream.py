@@ -13,7 +13,6 @@ for long does.
 """
 
 import argparse
-import resource
 import statistics
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import Sampling
 from arctic_model.inference.streaming import StreamDecoder
+from arctic_model.peak_memory import peak_resident_bytes
 from arctic_model.presets import preset
 from arctic_model.training.loop import train
 from arctic_model.training.losses.cross_entropy import token_nll
@@ -343,7 +343,7 @@ def written(reader: Reader, tokenizer_folder: Path, num_streams: int, size: Size
             for stream in streams:
                 stream.text.take()
         cpu_s, clock_s = time.process_time() - began[0], time.perf_counter() - began[1]
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak_mb = peak_resident_bytes() / 2**20
         slices.append(Slice((total - before) / cpu_s, (total - before) / clock_s, peak_mb, answers_mb(streams)))
     return slices
 

@@ -8,7 +8,6 @@ included. Memory is the largest resident set of a worker beyond that before the 
 """
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 import torch.distributed as dist
 from harness import Timing, arguments, machine, report, times_as_fast
 
+from arctic_model.peak_memory import peak_resident_bytes
 from arctic_model.presets import preset
 from arctic_model.training.engine import Engine
 from arctic_model.training.losses.objective import Batch, Scale, training_loss
@@ -134,7 +134,7 @@ def work(contender: Contender, rank: int, rendezvous: str, pipe: Connection) -> 
         zero_stage=contender.zero_stage,  # type: ignore[arg-type]
         dtype=contender.dtype,  # type: ignore[arg-type]
     )
-    before = _resident_bytes()
+    before = peak_resident_bytes()
     engine = Engine(config, settings, 1, PASSES, training_loss)
     batches = [_batch(number * world + rank, config.vocab_size) for number in range(PASSES)]
     tokens = float(PASSES * world * SEQUENCES * LENGTH)
@@ -149,7 +149,7 @@ def work(contender: Contender, rank: int, rendezvous: str, pipe: Connection) -> 
                     engine.end_micro_batch()
                 engine.backward(engine.forward(batch, scale, settings)[0])
             engine.step(1e-4, engine.gradient_norm())
-        pipe.send((time.process_time() - started, _resident_bytes() - before))
+        pipe.send((time.process_time() - started, peak_resident_bytes() - before))
     engine.close()
     dist.destroy_process_group()
 
@@ -159,11 +159,6 @@ def _batch(seed: int, vocab_size: int) -> Batch:
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     segments = torch.zeros(SEQUENCES, LENGTH, dtype=torch.int32)
     return Batch(ids[:, :-1].contiguous(), positions, segments, ids[:, 1:].contiguous())
-
-
-def _resident_bytes() -> int:
-    """The most so far."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ store lies in memory where the system has such a folder: a disk takes millisecon
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from harness import arguments, machine, report
 
+from arctic_model.peak_memory import peak_resident_bytes
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import map_shards, shard_key
@@ -43,7 +43,7 @@ def write_all(num_shards: int, context: StageContext, _inputs: Mapping[str, Arti
 
 
 def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_resident_bytes() / 2**20
 
 
 def measure(num_shards: int, folder: Path) -> dict[str, float]:

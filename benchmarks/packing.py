@@ -250,12 +250,12 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
         (folder / f"out-{count}").mkdir()
         code = (
             "import sys; from pathlib import Path\n"
+            "from arctic_model.peak_memory import peak_resident_bytes\n"
             "from pipelines.tokenize.encode import Shard, encode_shard\n"
             "from pipelines.tokenize.training_documents import KeptShard\n"
             "*kept, tokenizer, out = map(Path, sys.argv[1:])\n"
             f"encode_shard(Shard(0, KeptShard(*kept), tokenizer, {ROW - 1}), out)\n"
-            "status = Path('/proc/self/status').read_text()\n"
-            "print(int(status.partition('VmHWM:')[2].split()[0]) // 1024)\n"
+            "print(peak_resident_bytes() // 2**20)\n"
         )
         command = [sys.executable, "-c", code, *remaining, folder / "tokenizer", folder / f"out-{count}"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -7,7 +7,6 @@ splitting at blanks and at full stops, and both peers get their pages read and d
 
 import logging
 import multiprocessing
-import resource
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from harness import arguments, interleave, machine, one_core, report, times_as_fast
 
+from arctic_model.peak_memory import peak_resident_bytes
 from data_recipes import load_corpus
 from infra.artifact import Artifact
 from infra.runner import build
@@ -132,7 +132,7 @@ def peak_mb(files: list[Path]) -> float:
 
 def _work_and_peak(files: list[Path]) -> float:
     ours(files, "cascade")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_resident_bytes() / 2**20
 
 
 def sourced_texts(files: list[Path]) -> tuple[list[tuple[str, str]], list[str], int]:

@@ -19,6 +19,8 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from arctic_model.peak_memory import peak_resident_bytes
+
 # pytest runs one process per core: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The background of a script ignores Ctrl-C, and so would every process that a test starts and interrupts.
@@ -53,6 +55,16 @@ def same_environment() -> Iterator[None]:
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture
+def peak_growth() -> Callable[[], int]:
+    """`peak_growth()`: bytes by which the peak of this process exceeds what it held when the test began."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux forgets the peak of a process")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    before = peak_resident_bytes()
+    return lambda: peak_resident_bytes() - before
 
 
 class PoolsCluster:

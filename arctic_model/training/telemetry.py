@@ -4,8 +4,6 @@ Telemetry does not make the host wait for a GPU: events are read after the next 
 step, which collects the wire times of the exchanges from all workers.
 """
 
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ import torch.distributed as dist
 from arctic_model.kernels.comm_stream import CpuHandle, CudaHandle, overlap_statistics
 from arctic_model.layers.attention.context_parallel import ContextGroup
 from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.peak_memory import peak_resident_bytes
 from arctic_model.training.history import OpenRecord
 
 REPORT_EVERY_STEPS = 10
@@ -179,4 +178,4 @@ def _peak_memory_bytes(device: torch.device) -> int:
     """Peak memory of this process: allocated by torch on a GPU, resident on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_resident_bytes()

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[3]
 MEGABYTES = 2**20
 WORKER_BYTES = 1500 * MEGABYTES
 MEASURE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
+from arctic_model.peak_memory import peak_resident_bytes
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.web.warc.responses import Response, read_responses
 from pipelines.source.web.warc_files import read_pages
@@ -31,7 +32,7 @@ if out.name == "read_only":
     documents = sum(isinstance(found, Response) for found in read_responses(path))
 else:
     documents = read_shard(Shard(0, Pages(), sys.argv[3], 0.0), out).metrics.get("documents", 0)
-print(json.dumps([documents, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+print(json.dumps([documents, peak_resident_bytes()]))
 """
 
 
