@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("ray", "mlflow", "deepspeed", "transformers", "openai", "pandas", "scipy", "sklearn", "moto", "fastapi", "trl")
 IMPORT_THEM = ("nltk",)
 """Packages that import some of HEAVY."""
+READ_BY_NUMBA = ("scipy",)
+"""Packages of HEAVY whose version numba reads; their modules load when they are used."""
 NEED_NO_TORCH = ("data_recipes", "infra", "pipelines/source", "pipelines/filter", "pipelines/dedup", "pipelines/graph")
 MAX_SECONDS = 15.0
 """Of a core; 9.4 were measured on two busy ones."""
@@ -74,5 +76,5 @@ def test_an_import_at_the_top_is_seen(line: str) -> None:
 def test_all_tests_are_collected_within_seconds_and_without_heavy_packages() -> None:
     collect()  # writes the bytecode
     collected = collect()
-    assert set(HEAVY) & set(collected["loaded"]) == set()
+    assert set(HEAVY) & set(collected["loaded"]) <= set(READ_BY_NUMBA)
     assert collected["seconds"] < MAX_SECONDS
