@@ -66,6 +66,9 @@ class EvaluateSection(Section):
     chat: Literal["never", "auto", "always"] = "auto"
     """Whether tasks are asked in the chat template of the tokenizer. auto: only of a checkpoint that was fine-tuned in
     it."""
+    system: Text | Literal[""] = ""
+    """System prompt before everything that is asked in the chat. The template of the tokenizer must have a place for
+    it."""
     numpy_in_programs: bool = False
     """Let programs that a model wrote for HumanEval+ and MBPP+ import numpy, as EvalPlus does. They cannot write to it.
     Its version is part of the protocol."""

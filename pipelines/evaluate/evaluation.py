@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from infra.context import StageContext
 from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import Difference, Score
-from pipelines.evaluate.engine.requests import Answer, Generation, Request
+from pipelines.evaluate.engine.requests import SYSTEM, Answer, Generation, Request, fields_of
 from pipelines.evaluate.notes import is_complete
 from pipelines.evaluate.statistics.comparison import difference
 from pipelines.evaluate.statistics.enterprise import (
@@ -29,14 +29,15 @@ there."""
 
 
 def read_items(
-    tasks: Sequence[Task], limit: int | None, max_new_tokens: int | None = None
+    tasks: Sequence[Task], limit: int | None, max_new_tokens: int | None = None, system: str = ""
 ) -> tuple[list[tuple[Task, list[Item]]], dict[str, str]]:
-    """Items of all tasks before anything is asked, at most `limit` of each, with answers of at most `max_new_tokens`;
-    and why a task has none."""
+    """Items of all tasks before anything is asked, at most `limit` of each, with answers of at most `max_new_tokens`
+    and the prompt `system` before what is asked in the chat; and why a task has none."""
     items_by_task, skipped = [], {}
     for task in tasks:
         try:
-            items_by_task.append((task, [shortened(item, max_new_tokens) for item in sample(task.items(), limit)]))
+            items = [shortened(item, max_new_tokens) for item in sample(task.items(), limit)]
+            items_by_task.append((task, [instructed(item, system) for item in items]))
         except DataError as error:
             skipped[task.name] = str(error)
     return items_by_task, skipped
@@ -51,13 +52,27 @@ def shortened(item: Item, max_new_tokens: int | None) -> Item:
     """`item` with answers of at most `max_new_tokens`."""
     if max_new_tokens is None:
         return item
-    requests = tuple(
-        replace(request, max_new_tokens=min(request.max_new_tokens, max_new_tokens))
-        if isinstance(request, Generation)
-        else request
-        for request in item.requests
-    )
-    return replace(item, requests=requests)
+    return _changed(item, lambda one: replace(one, max_new_tokens=min(one.max_new_tokens, max_new_tokens)))
+
+
+def instructed(item: Item, system: str) -> Item:
+    """`item` with this system prompt before each of its messages, and before the task's own, as the harness joins
+    them."""
+
+    def with_prompt(request: Generation) -> Generation:
+        if request.form != "message":
+            return request
+        turns = request.turns
+        own = [text for role, text in turns[:1] if role == SYSTEM]
+        return replace(request, turns=((SYSTEM, "\n\n".join([system, *own])), *turns[len(own) :]))
+
+    return _changed(item, with_prompt) if system else item
+
+
+def _changed(item: Item, change: Callable[[Generation], Generation]) -> Item:
+    """`item` with a change of every text that it asks for."""
+    requests = (change(one) if isinstance(one, Generation) else one for one in item.requests)
+    return replace(item, requests=tuple(requests))
 
 
 def evaluate(
@@ -137,7 +152,7 @@ def seconds_of(results: Sequence[TaskResult], seconds: Mapping[Request, float]) 
 def asked(item: Item, request: Request) -> dict[str, Any]:
     """A request of an item as SAMPLES hold it beside the answer: its fields, without the item's own prompt."""
     own = ("prompt", item.prompt), ("context", item.prompt)
-    return {name: value for name, value in asdict(request).items() if (name, value) not in own}
+    return {name: value for name, value in fields_of(request).items() if (name, value) not in own}
 
 
 def asked_otherwise(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from arctic_model.inference.streaming import StreamWindow
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.stage import Metrics
+from infra.stage import Metrics, digest
 from infra.store.journal import Journal
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
@@ -135,13 +135,15 @@ class Measuring:
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
         """Ask and judge `tasks`, at most `limit` items of each. A task whose data is missing is reported and left out.
 
-        Raises PreflightError or SandboxUnavailableError, before anything is asked, if code would have to run and cannot
-        be isolated.
+        Before anything is asked, raises PreflightError or SandboxUnavailableError if code would have to run and cannot
+        be isolated, and ValueError if the chat template has no place for a system prompt.
         """
-        items_by_task, skipped = read_items(tasks, limit, self._suite.max_new_tokens)
+        items_by_task, skipped = read_items(tasks, limit, self._suite.max_new_tokens, self._suite.system)
         for name, reason in skipped.items():
             self._context.warn(f"{name} is not measured: {reason}")
         self._skipped |= skipped
+        if any(item.has_system_prompt for _, items in items_by_task for item in items):
+            self._respondent.require_system_role()
         for language in sorted({task.runs for task, _ in items_by_task if task.runs} if not self._suite.unsafe else ()):
             preflight(language, numpy=self._suite.numpy and language == "python")
         results = evaluate(items_by_task, self._answer(items_by_task), self._journal, self._context)
@@ -195,11 +197,13 @@ class Measuring:
         return {**metrics_of(all_scores, self._flaws), "eval/tokens": tokens}
 
     def _protocol(self, result: TaskResult) -> str:
-        """The protocol of the task in this evaluation: the chat template, a reduced limit of answer tokens if there is
-        one, and the engine if it is external."""
+        """The protocol of the task in this evaluation: the chat template and the user's system prompt, a reduced limit
+        of answer tokens if there is one, and the engine if it is external."""
         limit = self._suite.max_new_tokens
         generations = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
         template = f"; chat template {self._template}" if result.form == "chat" else ""
+        if template and self._suite.system:
+            template += f"; system prompt {digest(self._suite.system)[:12]}"
         is_cut = any(request.max_new_tokens == limit for request in generations)
         engine = f"; computed by {self._respondent.engine}" if self._respondent.engine else ""
         return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}{engine}"

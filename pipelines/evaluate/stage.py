@@ -136,7 +136,7 @@ def _suite(section: EvaluateSection, folder: Path) -> Suite:
     limit, unsafe = section.items_per_task, section.unsafe_execution
     suite = named_suite(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
     sizes = tuple(section.long_context_bytes)
-    return replace(suite, long_context_bytes=sizes, numpy=section.numpy_in_programs)
+    return replace(suite, long_context_bytes=sizes, numpy=section.numpy_in_programs, system=section.system)
 
 
 def checkpoint_stage(
@@ -152,10 +152,10 @@ def checkpoint_stage(
 
     `label` names it for people; `tokenizer` is the folder of its tokenizer, if that is neither the one of its `origin`
     nor the one next to it. Raises ValueError if the folder holds no checkpoint, or the tokenizer is another model's or
-    lacks the chat template that the suite asks for, CheckpointError if it cannot be read.
+    lacks the chat template or the place for a system prompt that the suite asks for, CheckpointError if it cannot be
+    read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
-    from pipelines.evaluate.asking.chat import asked_in_chat
     from pipelines.evaluate.asking.tokenizer_fit import require_fit
     from pipelines.models.source import ModelSource
 
@@ -164,7 +164,7 @@ def checkpoint_stage(
     source.require_shareable(execution.expert_parallel_size)
     # A tokenizer that does not fit is reported now, and not after a cluster was started.
     require_fit(source, origin.tokenizer)
-    asked_in_chat(source, suite.chat)
+    _require_chat(source, suite)
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = CheckpointInputs(previous).named()
     work = partial(_evaluate_checkpoint, label, source, suite, execution)
@@ -182,6 +182,19 @@ def checkpoint_stage(
         step_metric=TOKENS,
         inline=execution.is_inline,
     )
+
+
+def _require_chat(source: "ModelSource", suite: Suite) -> None:
+    """Raise ValueError if `source` cannot be asked in the form that the suite asks for."""
+    from pipelines.evaluate.asking.chat import asked_in_chat, require_system_role
+
+    in_chat = asked_in_chat(source, suite.chat)
+    if suite.system and not in_chat:
+        raise ValueError(
+            "it is asked as a text to continue, without a system prompt. Leave out --system, or add --chat always."
+        )
+    if suite.system:
+        require_system_role(source)
 
 
 def server_stage(url: str, model: str, suite: Suite) -> Stage:
@@ -204,10 +217,9 @@ def server_stage(url: str, model: str, suite: Suite) -> Stage:
 
 def vllm_stage(label: str, source: "ModelSource", suite: Suite) -> Stage:
     """Ask a model that vLLM computes in the process of the stage. Raises ValueError as `checkpoint_stage`."""
-    from pipelines.evaluate.asking.chat import asked_in_chat
     from pipelines.evaluate.asking.vllm_engine import VllmRespondent
 
-    asked_in_chat(source, suite.chat)
+    _require_chat(source, suite)
     return Stage(
         "evaluate",
         label,

@@ -50,9 +50,10 @@ class Suite:
 
     `unsafe`: the user's consent if code may run without isolation, see `pipelines.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
-    root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`. `harness`:
-    any tasks of lm-evaluation-harness. `long_context_bytes`: sizes of the texts of LONG; empty for the tasks' own.
-    `numpy`: whether programs that are asked for may import numpy.
+    root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`; `system`: the
+    prompt before everything that is asked in it, "" for none. `harness`: any tasks of lm-evaluation-harness.
+    `long_context_bytes`: sizes of the texts of LONG; empty for the tasks' own. `numpy`: whether programs that are asked
+    for may import numpy.
     """
 
     tasks: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Suite:
     harness: tuple[HarnessOptions, ...] = ()
     long_context_bytes: tuple[int, ...] = ()
     numpy: bool = False
+    system: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -97,6 +99,7 @@ class Suite:
         return {
             "tasks": {task.name: {"chat": task.protocol, "base": base.protocol} for task, base in pairs},
             "chat": self.chat,
+            **({"system": self.system} if self.system else {}),
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
             "data": {file: self._content(file) for file in files},

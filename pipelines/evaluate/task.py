@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from arctic_errors import UserError
-from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, Request
+from pipelines.evaluate.engine.requests import SYSTEM, Answer, Generation, Likelihood, Request
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Item:
         if not self.requests:
             return ""
         first = self.requests[0]
-        return first.prompt if isinstance(first, Generation) else first.context
+        return first.shown if isinstance(first, Generation) else first.context
+
+    @property
+    def has_system_prompt(self) -> bool:
+        texts = (one for one in self.requests if isinstance(one, Generation))
+        return any(role == SYSTEM for one in texts for role, _ in one.turns)
 
 
 class Share(NamedTuple):

@@ -109,6 +109,7 @@ def unused_in_run(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
         yield from unused(prefix, section, [Rule("weights_to", is_constant, "the same weights", "they stay constant")])
     no_tasks, no_questions = not evaluate.tasks, not evaluate.text_to_sql_questions
     named = [name for name in evaluate.tasks if isinstance(name, str)]
+    in_chat = evaluate.chat == "always" or (evaluate.chat == "auto" and bool(run.finetune))
     nothing_asked = "evaluate.tasks = [] and no text_to_sql_questions"
     no_heldout, none_heldout = not has_heldout(corpora.values()), "source.heldout_fraction = 0.0 in every corpus"
     yield from unused(
@@ -119,6 +120,8 @@ def unused_in_run(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
             Rule("items_per_task", no_tasks, "evaluate.tasks = []", "there are no tasks"),
             Rule("data_root", no_tasks, "evaluate.tasks = []", "there are no tasks"),
             Rule("chat", no_tasks and no_questions, nothing_asked, "nothing is asked"),
+            Rule("system", no_tasks and no_questions, nothing_asked, "nothing is asked"),
+            Rule("system", not in_chat, f"evaluate.chat = {evaluate.chat!r}", "nothing is asked in the chat"),
             Rule("unsafe_execution", no_tasks and no_questions, nothing_asked, "nothing is executed"),
             Rule("numpy_in_programs", not runs_programs(named), f"evaluate.tasks = {named}", "no program is asked for"),
             Rule("heldout_bytes_per_document", no_heldout, none_heldout, "no document is read"),

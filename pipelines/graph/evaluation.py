@@ -62,6 +62,7 @@ class EvaluationOptions:
         numpy: Let programs that the model writes import numpy.
         against_tokenizer: As `tokenizer`, of `against`.
         chat: Whether to ask in the chat template: "never", "auto" or "always".
+        system: System prompt before everything that is asked in it; "" for none.
     """
 
     checkpoints: tuple[Path, ...]
@@ -79,6 +80,7 @@ class EvaluationOptions:
     numpy: bool = False
     against_tokenizer: Path | None = None
     chat: str = "auto"
+    system: str = ""
     phase: int | None = None
     rescore: bool = False
     model: str = ""
@@ -174,7 +176,10 @@ def _suite_of(evaluation: Artifact, options: EvaluationOptions) -> Suite:
         )
     suite = _suite(replace(options, suite=names, limit=options.limit or then["limit"]))
     return replace(
-        suite, max_new_tokens=then["max_new_tokens"], long_context_bytes=tuple(then.get("long_context_bytes", ()))
+        suite,
+        max_new_tokens=then["max_new_tokens"],
+        long_context_bytes=tuple(then.get("long_context_bytes", ())),
+        system=then.get("system", ""),
     )
 
 
@@ -216,7 +221,7 @@ def _suite(options: EvaluationOptions) -> Suite:
     # A suite whose texts are made from a seed reads no folder.
     if suite.missing_files() and not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
-    return replace(suite, numpy=options.numpy)
+    return replace(suite, numpy=options.numpy, system=options.system)
 
 
 def _shown(files: Sequence[str]) -> str:
@@ -245,6 +250,8 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError("--model: another engine is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
+    if options.system and (options.rescore or options.chat == "never"):
+        raise OptionError("--system: nothing is asked in the chat. Leave out --rescore and --chat never, or --system.")
     if options.numpy and not runs_programs(options.suite or (DEFAULT_SUITE,)):
         raise OptionError("--numpy: no --suite asks for programs. Leave it out, or add humaneval_plus or mbpp_plus.")
     if not any(name.startswith(HARNESS) for name in options.suite) and (

@@ -13,13 +13,25 @@ def evaluated(
     likelihood: Callable[[str, str], tuple[float, bool]],
     written: Callable[[str], str],
     num_fewshot: int | None = None,
+    system: str | None = None,
+    template: Callable[[Sequence[Mapping[str, str]], bool], str] | None = None,
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Samples of each of the tasks `names` in the folder `include`, asked of a model that answers by two functions."""
+    """Samples of each of the tasks `names` in the folder `include`, asked of a model that answers by two functions; in
+    the chat with a `system` prompt if it has a `template`, of messages and whether an answer begins behind them."""
     import lm_eval
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
 
     class Opinionated(LM):
+        tokenizer_name = "toy"
+
+        def chat_template(self, chat_template: bool | str = False) -> str:
+            return "a template"
+
+        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            assert template
+            return template(chat_history, add_generation_prompt)
+
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
             return [likelihood(*request.args) for request in requests]
 
@@ -36,7 +48,14 @@ def evaluated(
         # It asks compilers and pip for their versions, which takes longer than all the rest.
         patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
         results = lm_eval.simple_evaluate(
-            Opinionated(), tasks=list(names), task_manager=manager, num_fewshot=num_fewshot, bootstrap_iters=0
+            Opinionated(),
+            tasks=list(names),
+            task_manager=manager,
+            num_fewshot=num_fewshot,
+            bootstrap_iters=0,
+            system_instruction=system,
+            apply_chat_template=template is not None,
+            fewshot_as_multiturn=template is not None,
         )
     samples: Mapping[str, list[dict[str, Any]]] = results["samples"]
     return samples

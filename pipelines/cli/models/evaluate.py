@@ -41,6 +41,9 @@ def command(
             "models whose tokenizer has one)."
         ),
     ] = "auto",
+    system: Annotated[
+        str, typer.Option(help="System prompt before everything that is asked in the chat template.")
+    ] = "",
     rescore: Annotated[
         bool,
         typer.Option(
@@ -118,6 +121,7 @@ def command(
         numpy=numpy,
         against_tokenizer=against_tokenizer,
         chat=chat,
+        system=system,
         phase=phase,
         rescore=rescore,
         model=model,

@@ -30,3 +30,20 @@ def asked_in_chat(source: "ModelSource", chat: Chat) -> bool:
             '"auto", or add chat_template to its tokenizer_config.json.'
         )
     return has_template and (chat == "always" or source.is_chat_model)
+
+
+def require_system_role(source: "ModelSource") -> None:
+    """Raise ValueError if the chat template of `source` refuses a system prompt or leaves it out."""
+    from pipelines.artifacts.tokenization.chat_template import TemplateError
+    from pipelines.models.loading import load_codec
+
+    prompt = "Answer in one word."
+    try:
+        text = load_codec(source).chat([{"role": "system", "content": prompt}, {"role": "user", "content": "Why?"}])
+    except TemplateError as error:
+        text = str(error)
+    if prompt not in text:
+        raise ValueError(
+            f"{source.tokenizer_folder}: its chat template has no place for a system prompt. Ask without one, or with "
+            '--chat never (chat = "never" in a recipe).'
+        )

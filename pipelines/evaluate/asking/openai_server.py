@@ -56,7 +56,11 @@ class OpenAIServer:
         sampling = {"max_tokens": request.max_new_tokens, "temperature": request.temperature, "seed": request.sample}
         fields: dict[str, Any] = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
         if request.form == "message":
-            path, fields["messages"] = "chat/completions", [{"role": "user", "content": request.prompt}]
+            path, fields["messages"] = "chat/completions", request.messages
+            if request.opening:
+                fields["messages"].append({"role": "assistant", "content": request.opening})
+                # Fields of vLLM and SGLang; others go on from a last message of the assistant by themselves.
+                fields |= {"add_generation_prompt": False, "continue_final_message": True}
         else:
             path, fields["prompt"] = "completions", request.prompt
         completion = complete(f"{self.url}/{path}", {"model": self.model, **fields})
@@ -104,6 +108,9 @@ class ServerRespondent:
     def asked_in_chat(self, chat: Chat) -> bool:
         """True unless the option is "never": a server does not report whether its model was tuned in a chat."""
         return chat != "never"
+
+    def require_system_role(self) -> None:
+        """A server does not show its template."""
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         """The answers to the requests of each item. Raises ServerError, and StoppedError before the next request."""

@@ -14,7 +14,7 @@ from infra.store.integrity import require_intact
 from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.evaluate.asking.chat import Chat, asked_in_chat
+from pipelines.evaluate.asking.chat import Chat, asked_in_chat, require_system_role
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
@@ -57,6 +57,9 @@ class CheckpointRespondent:
     def asked_in_chat(self, chat: Chat) -> bool:
         return asked_in_chat(self._source, chat)
 
+    def require_system_role(self) -> None:
+        require_system_role(self._source)
+
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         questions = [item.requests for _, item in asked]
         return answer(questions, self._source, journal, context, self._execution, self.seconds)
@@ -86,6 +89,9 @@ class StoredRespondent:
     def asked_in_chat(self, chat: Chat) -> bool:  # noqa: ARG002 - the questions have been asked
         """As it was at that time, regardless of the current option."""
         return bool(self._scores.template)
+
+    def require_system_role(self) -> None:
+        """The questions have been asked."""
 
     def answer(
         self,

@@ -149,7 +149,7 @@ def _seconds_key(key: str) -> str:
 def _by_text(unit: Unit) -> tuple[Any, ...]:
     first = unit[0]
     if isinstance(first, Generation):
-        return 0, first.prompt, first.sample, repr(first)
+        return 0, first.shown, first.sample, repr(first)
     return 1, first.context, first.continuation, repr(unit)
 
 
@@ -161,7 +161,7 @@ def _tokens(unit: Unit) -> int:
     """About how many ids pass through the model for this unit."""
     first = unit[0]
     if isinstance(first, Generation):
-        return len(first.prompt) // CHARACTERS_PER_TOKEN + first.max_new_tokens
+        return len(first.shown) // CHARACTERS_PER_TOKEN + first.max_new_tokens
     longest = max(len(request.context) for request in unit if isinstance(request, LogLikelihood))
     rest = sum(len(request.continuation) for request in unit if isinstance(request, LogLikelihood))
     return (longest + rest) // CHARACTERS_PER_TOKEN + 1

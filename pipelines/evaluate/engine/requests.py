@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+SYSTEM = "system"
+"""Role of the message that the whole conversation follows."""
+
 
 @dataclass(frozen=True)
 class LogLikelihood:
@@ -26,6 +29,9 @@ class Generation:
     Greedy at temperature 0. Otherwise `sample` numbers independent draws of the same prompt; a draw follows from the
     request alone, so it is the same in any batch. `form`: "plain" text; a "message" of a user, which is put into the
     tokenizer's chat template; or text that is "templated" already, as in LogLikelihood.
+
+    Of a message only: `turns` before it, each a role and a text, such as a system prompt and answered examples; and the
+    `opening` of the answer, which the model goes on from. It is no part of the answer.
     """
 
     prompt: str
@@ -34,6 +40,21 @@ class Generation:
     temperature: float = 0.0
     sample: int = 0
     form: Literal["plain", "message", "templated"] = "plain"
+    turns: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation that the answer ends."""
+        return [{"role": role, "content": text} for role, text in (*self.turns, ("user", self.prompt))]
+
+    @property
+    def shown(self) -> str:
+        """The prompt as people read it: of a conversation, each text behind its role."""
+        if not (self.turns or self.opening):
+            return self.prompt
+        opening = [f"assistant: {self.opening}"] if self.opening else []
+        return "\n\n".join([*(f"{each['role']}: {each['content']}" for each in self.messages), *opening])
 
 
 Request = LogLikelihood | Generation
@@ -68,9 +89,14 @@ class Text(NamedTuple):
 Answer = Likelihood | Text
 
 
+def fields_of(request: Request) -> dict[str, Any]:
+    """The fields of a request, without a conversation before it if there is none."""
+    return {name: value for name, value in asdict(request).items() if value or name not in ("turns", "opening")}
+
+
 def as_plain(request: Request) -> dict[str, Any]:
     """The request as plain data, which its digest is made of."""
-    return {"kind": type(request).__name__, **asdict(request)}
+    return {"kind": type(request).__name__, **fields_of(request)}
 
 
 def answer_of(fields: Mapping[str, Any]) -> Answer:

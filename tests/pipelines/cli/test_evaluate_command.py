@@ -102,6 +102,8 @@ def root(tmp_path: Path) -> Path:
         ({"threads": 2, "expert_parallel_size": 2}, r"--threads: each process of --ep has one thread. Leave one"),
         ({"dtype": "stored", "gpus_per_actor": 1.0}, r"--dtype: no checkpoint answers on a CPU. Leave it out"),
         ({"chat": "maybe"}, r"--chat 'maybe': there are never, auto, always. Choose one"),
+        ({"chat": "never", "system": "Be brief."}, r"--system: nothing is asked in the chat. Leave out --rescore and"),
+        ({"rescore": True, "system": "Be brief.", "tokenizer": None}, r"--system: nothing is asked in the chat"),
         ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
         ({"unsafe": "yes"}, r"--unsafe 'yes': write 'i accept unsafe execution', in these words, or leave it out"),
         ({"numpy": True}, r"--numpy: no --suite asks for programs. Leave it out, or add humaneval_plus or mbpp_plus"),

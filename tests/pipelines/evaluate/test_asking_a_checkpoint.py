@@ -81,8 +81,9 @@ def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
         tasks: tuple[str, ...] = ("ifeval",),
         previous: str | None = None,
         chat: Chat = "auto",
+        system: str = "",
     ) -> Measured:
-        suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS, chat=chat)
+        suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS, chat=chat, system=system)
         stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Execution())
         events: list[dict[str, Any]] = []
         out = tmp_path / name
@@ -175,6 +176,42 @@ def test_change_since_a_checkpoint_that_was_asked_in_another_way_is_not_told(
     )
     other = measure(without_template, "other", previous="chat")
     assert other.scores.asked_before == {"ifeval": chat.scores.protocols["ifeval"]}, "another template is another way"
+
+
+def test_a_system_prompt_is_part_of_the_question_the_key_and_the_protocol(
+    in_chat: ModelSource, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    without, with_it = measure(in_chat, "without"), measure(in_chat, "with", previous="without", system="Be brief.")
+    other = measure(in_chat, "other", previous="with", system="Be long.")
+    assert len({each.key for each in (without, with_it, other)}) == 3
+    templated = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nName a river.<|im_end|>\n"
+    asked = Generation(f"{templated}<|im_start|>assistant\n", (), NEW_TOKENS, form="templated")
+    (answer,) = TextGenerator(load_model(in_chat)).write([asked])
+    assert with_it.answers["1"] == answer.text != without.answers["1"]
+    (row, *_) = pq.read_table(tmp_path / "with" / SAMPLES_FILE).to_pylist()
+    assert row["prompt"] == "system: Be brief.\n\nuser: Name a river."
+    # Changes between checkpoints that were asked behind different prompts are none.
+    assert with_it.scores.asked_before == {"ifeval": without.scores.protocols["ifeval"]}
+    assert other.scores.asked_before == {"ifeval": with_it.scores.protocols["ifeval"]}
+    assert "; system prompt " in with_it.scores.protocols["ifeval"]
+
+
+SYSTEMLESS = {
+    "left out": "{% for m in messages if m.role != 'system' %}{{ m.content }}\n{% endfor %}",
+    "refused": "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}Q:",
+}
+
+
+@pytest.mark.parametrize("template", SYSTEMLESS.values(), ids=SYSTEMLESS)
+def test_a_system_prompt_without_a_place_is_refused_before_anything_is_asked(
+    template: str, in_chat: ModelSource, without_template: ModelSource, measure: Callable[..., Measured]
+) -> None:
+    with pytest.raises(ValueError, match=r"asked as a text to continue, without a system prompt\. Leave out --system"):
+        measure(in_chat, "never", chat="never", system="Be brief.")
+    file = without_template.tokenizer_folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+    with pytest.raises(ValueError, match=r"its chat template has no place for a system prompt\. Ask without one"):
+        measure(without_template, "placeless", chat="always", system="Be brief.")
 
 
 def test_a_message_needs_a_template(without_template: ModelSource) -> None:

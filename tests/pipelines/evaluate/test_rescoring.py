@@ -76,6 +76,8 @@ OTHERS: dict[str, tuple[Request, ...]] = {
     "greedy answers": tuple(replace(draw, temperature=0.0) for draw in DRAWS),
     "other draws": tuple(replace(draw, sample=draw.sample + 1) for draw in DRAWS),
     "in the chat": tuple(replace(draw, form="message") for draw in DRAWS),
+    "behind a system prompt": tuple(replace(draw, turns=(("system", "Be brief."),)) for draw in DRAWS),
+    "with a begun answer": tuple(replace(draw, opening="The") for draw in DRAWS),
     "a text instead of choices": DRAWS,
 }
 
@@ -87,6 +89,20 @@ def test_any_other_request_is_an_error_and_no_guess(task: str, change: str, ask:
         return
     with pytest.raises(DataError, match=rf"has no answer to item 1 of {task} as it is asked now\. Ask the checkpoint"):
         ask(task, *OTHERS[change])
+
+
+def test_conversations_have_the_stored_answers_and_are_shown_whole(folder: Path) -> None:
+    turns = (("system", "Be brief."), ("user", "1 + 1?"), ("assistant", "2"))
+    asked = Generation("2 + 2?", (), 8, form="message", turns=turns, opening="It is")
+    result = TaskResult("sums", "acc", "how", [item_of(asked)], [Verdict({}, "", "")], [[Text(" 4", "end", 0, 1)]])
+    rows = samples([result], {})
+    write_table(pa.Table.from_pylist(rows, SAMPLES), folder / SAMPLES_FILE)
+    with Journal(folder / "journal") as journal:
+        context = StageContext("evaluate[toy]", folder, folder / "state", [].append)
+        [answers] = StoredRespondent(folder).answer([("sums", item_of(asked))], journal, context)
+    assert answers == [Text(" 4", "end", 0, 1)]
+    shown = "system: Be brief.\n\nuser: 1 + 1?\n\nassistant: 2\n\nuser: 2 + 2?\n\nassistant: It is"
+    assert rows[0]["prompt"] == shown
 
 
 def test_choices_are_shown_behind_their_own_context() -> None:

@@ -51,6 +51,13 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
                 Wrong("[1024]", shown="evaluate.long_context_bytes = [1024], but no task"),
             ),
             "chat": (*CHOICE, "true", Wrong('"always"', shown="evaluate.chat = 'always' with evaluate.tasks = [] and")),
+            "system": (
+                "5",
+                Wrong('"Be brief."', shown="evaluate.system = 'Be brief.' with evaluate.tasks = [] and"),
+                Wrong(
+                    '"Be brief."', ('evaluate.tasks=["spider"]',), "evaluate.system = 'Be brief.' with evaluate.chat"
+                ),
+            ),
             "data_root": (*TEXT, Wrong('"data"', shown="evaluate.data_root = 'data' with evaluate.tasks = []")),
             "expert_parallel_size": (
                 *POSITIVE,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipelines.evaluate.tasks.harness.lm_eval_package import (
 from pipelines.evaluate.tasks.harness.pages import DATASETS, HarnessPage, measure_name
 from pipelines.evaluate.tasks.harness.task import right_choice
 
+Messages = Sequence[Mapping[str, str]]
 PREFIX = f"{PACKAGE}:"
 FILE_LOADERS = ("json", "csv", "parquet", "text")
 """Values of `dataset_path` that name files and not a dataset of the Hub."""
@@ -87,11 +88,18 @@ class NamedHarnessTask:
 
     @property
     def protocol(self) -> str:
-        generates = str(self.page.fields.get("output_type", "generate_until")) == "generate_until"
-        way = way_of(self.chat and generates)
+        way = way_of(self._is_chat)
         seed = f", seed {self.options.seed}" if self.shots else ""
+        turns = ", examples as turns" if self.shots and self._is_chat else ""
+        place = ", description as system prompt" if self.page.fields.get("description") and self._is_chat else ""
+        opening = f", answers begin {self.page.fields['gen_prefix']!r}" if self.page.fields.get("gen_prefix") else ""
         optional = f", {self.page.code.optional}" if self.page.code.optional else ""
-        return f"lm-evaluation-harness 0.4.13, page {self.page.digest}, {self.shots}-shot{seed}, {way}{optional}"
+        shots = f"{self.shots}-shot{seed}{turns}{place}{opening}"
+        return f"lm-evaluation-harness 0.4.13, page {self.page.digest}, {shots}, {way}{optional}"
+
+    @property
+    def _is_chat(self) -> bool:
+        return self.chat and str(self.page.fields.get("output_type", "generate_until")) == "generate_until"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -106,9 +114,9 @@ class NamedHarnessTask:
         for row, doc in enumerate(docs):
             try:
                 # Examples that are drawn separately for each question are drawn for all of them, in order.
-                context = self._task.fewshot_context(doc, num_fewshot=self.shots)
+                context, messages = self._context(doc)
                 if row in kept:
-                    items.append(self._item(row, doc, context))
+                    items.append(self._item(row, doc, context, messages))
             except MALFORMED as error:
                 raise DataError(
                     f"{self.name}: row {row} of its dataset cannot be asked ({error}). {self._mend()}"
@@ -121,7 +129,23 @@ class NamedHarnessTask:
     def _item_id(self, row: int) -> str:
         return f"{self.page.name}/{row:05d}"
 
-    def _item(self, row: int, doc: Mapping[str, Any], context: str) -> Item:
+    def _context(self, doc: Mapping[str, Any]) -> tuple[Any, Messages]:
+        """What the harness puts before the answer to a question: a text, or texts if each choice has its own; and the
+        messages of a conversation if it is one."""
+        messages: list[Mapping[str, str]] = []
+
+        def render(conversation: Messages, **_: object) -> str:
+            messages.extend(conversation)
+            return ""
+
+        opening = self._task.doc_to_prefix(doc)
+        chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": render}
+        context = self._task.fewshot_context(
+            doc, num_fewshot=self.shots, gen_prefix=opening, **(chat if self._is_chat else {})
+        )
+        return context, messages
+
+    def _item(self, row: int, doc: Mapping[str, Any], context: Any, messages: Messages) -> Item:
         built = self._task.construct_requests(
             doc=doc,
             ctx=context,
@@ -129,7 +153,7 @@ class NamedHarnessTask:
             apply_chat_template=False,
             chat_template=None,
         )
-        requests = tuple(self._request(one) for one in (built if isinstance(built, list) else [built]))
+        requests = tuple(self._request(one, messages) for one in (built if isinstance(built, list) else [built]))
         target = self._task.doc_to_target(doc)
         return Item(
             self._item_id(row),
@@ -140,7 +164,7 @@ class NamedHarnessTask:
             chance=1 / len(requests) if len(requests) > 1 else 0.0,
         )
 
-    def _request(self, instance: Any) -> Request:
+    def _request(self, instance: Any, messages: Messages) -> Request:
         kind, arguments = instance.request_type, instance.args
         if kind == "loglikelihood":
             return LogLikelihood(*arguments)
@@ -149,13 +173,14 @@ class NamedHarnessTask:
         context, settings = arguments
         temperature = float(settings.get("temperature", 0.0)) if settings.get("do_sample") else 0.0
         stops = settings["until"]
-        return Generation(
+        request = Generation(
             context,
             tuple(stop for stop in ([stops] if isinstance(stops, str) else stops) if stop),
             settings.get("max_gen_toks", MAX_NEW_TOKENS),
             temperature,
             form=form_of(self.chat),
         )
+        return _conversation(request, messages) if messages else request
 
     def _verdict(self, item: Item, answers: Sequence[Answer]) -> Verdict:
         if isinstance(answers[0], Text):
@@ -232,6 +257,14 @@ class NamedHarnessTask:
         parts = [str(self.page.fields[name]) for name in ("dataset_path", "dataset_name") if self.page.fields.get(name)]
         folder = self.root.joinpath(DATASETS, *parts)
         return f"Put its splits there as {folder}/<split>.jsonl."
+
+
+def _conversation(request: Generation, messages: Messages) -> Generation:
+    """The request whose prompt is the last of `messages` that the user says; the assistant's behind it is begun."""
+    turns = [(each["role"], each["content"]) for each in messages]
+    opening = turns.pop()[1] if turns[-1][0] == "assistant" else ""
+    *before, (_, prompt) = turns
+    return replace(request, prompt=prompt, turns=tuple(before), opening=opening)
 
 
 def _shares(results: Mapping[str, Any], filter_name: str) -> dict[str, Share]:

@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_a_text_a_message_and_a_likelihood_are_asked_in_the_words_of_the_protoco
     assert server.seen[1][1]["messages"] == [{"role": "user", "content": "Is it?"}]
     assert server.seen[1][1]["stop"] == ["No"]
     assert all(fields["model"] == "toy" for _, fields, _ in server.seen)
+
+
+def test_a_conversation_and_the_begin_of_its_answer_are_messages(server: Any) -> None:
+    turns = (("system", "Be brief."), ("user", "Is he?"), ("assistant", "Yes."))
+    asked = Generation("Is it?", (), 8, form="message", turns=turns)
+    OpenAIServer(server.url, "toy").ask(asked)
+    OpenAIServer(server.url, "toy").ask(replace(asked, opening="It"))
+    (_, whole, _), (_, begun, _) = server.seen
+    roles = ["system", "user", "assistant", "user"]
+    assert whole["messages"] == [
+        {"role": role, "content": text}
+        for role, text in zip(roles, ("Be brief.", "Is he?", "Yes.", "Is it?"), strict=True)
+    ]
+    assert begun["messages"] == [*whole["messages"], {"role": "assistant", "content": "It"}]
+    assert (begun["continue_final_message"], begun["add_generation_prompt"]) == (True, False)
+    assert not {"continue_final_message", "add_generation_prompt"} & whole.keys()
 
 
 def test_a_likelihood_without_any_context_is_left_out(server: Any) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from data_recipes.section import RecipeError
 from data_recipes.sections.evaluation import TaskSection
 from pipelines.evaluate.data.files import missing
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.evaluation import read_items
 from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError
@@ -46,6 +48,13 @@ filter_list:
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true, ignore_case: true}]
 """
 
+BEGUN_PAGE = """
+include: other_name.yaml
+task: own_begun
+description: "Rivers of {{question[:5]}}.\\n\\n"
+gen_prefix: "The river is"
+"""
+
 
 def row(number: int) -> dict[str, Any]:
     choices = [f"river{letter * (number % 3 + 1)}" for letter in "abc"]
@@ -57,6 +66,7 @@ def include(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("include")
     (folder / "own_rivers.yaml").write_text(CHOICES_PAGE)
     (folder / "other_name.yaml").write_text(TEXT_PAGE)
+    (folder / "own_begun.yaml").write_text(BEGUN_PAGE)
     for name, numbers in (("rivers", range(12)), ("rivers_dev", range(20, 26))):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in numbers))
     return folder
@@ -101,7 +111,10 @@ def bits_of_right(sample: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("num_fewshot", [0, 2])
-@pytest.mark.parametrize(("name", "metrics"), [("own_rivers", {"acc", "acc_norm"}), ("own_names", {"exact_match"})])
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [("own_rivers", {"acc", "acc_norm"}), ("own_names", {"exact_match"}), ("own_begun", {"exact_match"})],
+)
 def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
     include: Path, name: str, metrics: set[str], num_fewshot: int
 ) -> None:
@@ -125,6 +138,31 @@ def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
     assert len({verdict.reason for verdict in verdicts}) == 2, "a test that tells nothing"
     if num_fewshot:
         assert items[0].prompt.count("Q:") == 3
+
+
+def chatml(messages: Sequence[Mapping[str, str]], begins: bool) -> str:
+    text = "".join(f"<{each['role']}>{each['content']}</>" for each in messages)
+    return f"{text}<assistant>" if begins else text.removesuffix("</>")
+
+
+@pytest.mark.parametrize("system", ["", "Answer in one word."])
+@pytest.mark.parametrize("num_fewshot", [0, 2])
+@pytest.mark.parametrize("name", ["own_names", "own_begun"])
+def test_conversations_are_those_of_the_harness_own_evaluator(
+    include: Path, name: str, num_fewshot: int, system: str
+) -> None:
+    task = HarnessOptions.named(f"lm_eval:{name}", include, num_fewshot).task(include, None, chat=True)
+    [(_, items)], _ = read_items([task], None, system=system)
+    answered = evaluated(include, [name], likelihood, written, num_fewshot, system or None, chatml)[name]
+    for item, sample in zip(items, sorted(answered, key=lambda sample: sample["doc_id"]), strict=True):
+        (request,) = item.requests
+        assert isinstance(request, Generation) and request.form == "message"
+        assert chatml(request.messages, True) + request.opening == sample["arguments"][0][0]
+        # In words for people: the same texts, each behind its role.
+        assert item.prompt.count("Which river is") == num_fewshot + 1
+        assert item.prompt.startswith(f"system: {system}") or not system
+    assert ("examples as turns" in task.protocol) == bool(num_fewshot)
+    assert ("description as system prompt, answers begin 'The river is'" in task.protocol) == (name == "own_begun")
 
 
 def test_a_text_is_asked_for_with_the_stops_of_the_page_and_in_the_chat_if_told_so(include: Path) -> None:
