@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import Difference, Score
@@ -83,7 +84,8 @@ def evaluate(
 ) -> list[TaskResult]:
     """Judge the answers to all items, task by task.
 
-    An item without all of its numbers is left out, and a task without another item has no result.
+    An item without all of its numbers is left out, and a task without another item has no result. Raises StoppedError
+    between two records of the journal.
     """
     remaining = iter(answers)
     answered = [(task, *_complete(items, [next(remaining) for _ in items])) for task, items in items_by_task]
@@ -95,7 +97,9 @@ def evaluate(
         for start in range(0, len(items), ITEMS_JUDGED_AT_ONCE):
             part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
             verdicts += _scored(task, items[part], task_answers[part], journal)
-            context.progress(sum(len(done.items) for done in results) + len(verdicts), total, "items judged")
+            num_judged = sum(len(done.items) for done in results) + len(verdicts)
+            context.progress(num_judged, total, "items judged")
+            stop_if_asked(context, total - num_judged)
         known = [_with_chance(*pair) for pair in zip(items, verdicts, strict=True)]
         results.append(TaskResult(task.name, task.headline, task.protocol, known, verdicts, task_answers))
     return results
