@@ -1,7 +1,7 @@
 """The plan of a run, stage by stage, with reasons. Needs neither a cluster nor the network."""
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,7 +130,9 @@ def _why(stage: Stage, before: Manifest | None) -> str:
         return "never built in this store"
     if stage.version != before.version:
         return f"stage version {before.version} -> {stage.version}"
-    changes = differences(before.params, stage.params)
+    changes = [
+        f"{field} {_short(old)} -> {_short(new)}" for field, old, new in changed_fields(before.params, stage.params)
+    ]
     for name, upstream in stage.inputs.items():
         if before.inputs.get(name) != upstream.key:
             changes.append(f"input {upstream.id} {'is new' if name not in before.inputs else 'changed'}")
@@ -139,18 +141,17 @@ def _why(stage: Stage, before: Manifest | None) -> str:
     return shown or f"another result was built last ({before.key})"
 
 
-def differences(before: Any, after: Any, field: str = "") -> list[str]:
-    """Fields in which two plain values differ, as `train.peak_lr 0.001 -> 0.002`."""
+def changed_fields(before: Any, after: Any, field: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Fields in which two plain values differ, such as `train.peak_lr`, with both values; None if one lacks it. Lists
+    of other lengths are compared as a whole."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        names = dict.fromkeys([*before, *after])
-        nested = (
-            differences(before.get(name), after.get(name), f"{field}.{name}" if field else name) for name in names
-        )
-        return [change for changes in nested for change in changes]
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
-        pairs = enumerate(zip(before, after, strict=True), start=1)
-        return [change for index, (old, new) in pairs for change in differences(old, new, f"{field}[{index}]")]
-    return [] if before == after else [f"{field} {_short(before)} -> {_short(after)}"]
+        for name in dict.fromkeys([*before, *after]):
+            yield from changed_fields(before.get(name), after.get(name), f"{field}.{name}" if field else str(name))
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True), start=1):
+            yield from changed_fields(old, new, f"{field}.{number}")
+    elif before != after:
+        yield field, before, after
 
 
 def _short(value: Any) -> str:

@@ -1,10 +1,11 @@
 """The page of one run of a store, whether it built its report or not, and compared with another run if asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.artifact import Artifact
+from infra.plan import changed_fields
 from pipelines.artifacts.evaluation import Scores
 from pipelines.errors import NotInStoreError, OptionError
 from pipelines.evaluate.compare_stage import Evaluated, changes_between
@@ -51,22 +52,10 @@ def write_report(store: Path | str, run: str, against: str | None, out: Path) ->
     return out
 
 
-def recipe_changes(before: Any, after: Any, field: str = "") -> Iterator[tuple[str, str, str]]:
-    """Fields in which two recipes differ, with both values; lists are compared as a whole if their lengths differ."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for name in dict.fromkeys([*before, *after]):
-            nested = f"{field}.{name}" if field else str(name)
-            yield from recipe_changes(before.get(name), after.get(name), nested)
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for number, (old, new) in enumerate(zip(before, after, strict=True), start=1):
-            yield from recipe_changes(old, new, f"{field}.{number}")
-    elif before != after:
-        yield field, _written(before), _written(after)
-
-
-def recipe_changes_of(before: RunRecord, after: RunRecord) -> list[tuple[str, str, str]]:
+def recipe_changes(before: RunRecord, after: RunRecord) -> list[tuple[str, str, str]]:
     """Fields in which the recipes of two runs differ, without the digests of their inputs."""
-    return list(recipe_changes(_plain(before), _plain(after)))
+    changes = changed_fields(_plain(before), _plain(after))
+    return [(field, _written(old), _written(new)) for field, old, new in changes]
 
 
 def compared_results(
@@ -122,7 +111,7 @@ def _compared(
         other=other.run_id,
         summary=summary,
         other_summary=read_summary(other.name, other_artifacts),
-        recipe_changes=recipe_changes_of(other, record),
+        recipe_changes=recipe_changes(other, record),
         before=pair[0].scores,
         after=pair[1].scores,
         changes=changes,

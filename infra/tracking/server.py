@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from infra.host.masking import masked
+from infra.host.ports import port_problem
 from infra.store import Store, StoreError
 from infra.tracking.cursor import CURSOR, MLFLOW_ENVIRONMENT, TrackingError, catch_up, reconcile
 from infra.tracking.database import artifact_root, is_server, make_database, tracking_uri
@@ -30,8 +30,8 @@ def serve(store_root: Path, port: int) -> None:
     """
     uri = tracking_uri(store_root)
     is_remote = is_server(store_root)
-    if not is_remote:
-        _require_free(port)
+    if not is_remote and (problem := port_problem(HOST, port)):
+        raise TrackingError(f"port {port}: {problem}. Choose another with --port.")
     _fill_in(store_root)
     make_database(store_root)
     if is_remote:
@@ -72,15 +72,6 @@ def _command(uri: str, store_root: Path, port: int) -> list[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri, "--no-serve-artifacts"]
     return [*command, "--default-artifact-root", str(artifact_root(store_root))]
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise TrackingError(f"port {port}: {error.strerror}. Choose another with --port.") from None
 
 
 def _wait_until_up(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from infra.cluster.connection import connect
 from infra.context import Event
 from infra.host.packages import broken, require
+from infra.host.ports import port_problem
 from infra.resources import Demand
 from infra.resources.capacity import Capacity
 from infra.resources.room import await_room
@@ -77,7 +77,8 @@ def run_application(
 ) -> None:
     """Run an application of Ray Serve, whose replicas need `demand`, until SIGTERM or Ctrl-C, as `serve_model` does."""
     require_token(scale.host, token)
-    _require_free(scale.host, scale.port)
+    if problem := port_problem(scale.host, scale.port):
+        raise OptionError(f"--port {scale.port} on {scale.host}: {problem}. Choose another port.")
     with ExitStack() as stack:
         with _children_ignore_interrupts():
             stack.enter_context(connect(address))
@@ -146,13 +147,3 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _require_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OptionError(f"--port {port} on {host}: {error.strerror}. Choose another port.") from None

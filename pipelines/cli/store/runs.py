@@ -52,10 +52,10 @@ def _print_list(runs: "Sequence[RunRecord]", console: Console) -> None:
 
 
 def _print_comparison(runs: "Sequence[RunRecord]", store: str, console: Console) -> None:
-    from pipelines.run_report import compared_results, recipe_changes_of
+    from pipelines.run_report import compared_results, recipe_changes
 
     before, after = runs
-    changes = recipe_changes_of(before, after)
+    changes = recipe_changes(before, after)
     table = plain_table("field", before.run_id, after.run_id, left=("field", before.run_id, after.run_id))
     for row in changes:
         table.add_row(*map(escape, row))
