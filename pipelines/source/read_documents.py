@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
 from pipelines.source.errors import InputError
-from pipelines.source.io.local_files import FileType
+from pipelines.source.io.local_files import FileType, stand_in
 from pipelines.source.io.locations import LocatedFile, Names, find_files
 from pipelines.source.tables.rows import BrokenFileError, MissingColumnError
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
@@ -112,7 +112,10 @@ class _Collected:
 
 def _records(file: LocatedFile, path: Path, tables: Tables, sink: DocumentSink) -> Iterator[None]:
     """One step a record, which has then been written, skipped or quarantined."""
-    if WARC.fits(file.name):
+    if reason := stand_in(path):
+        sink.quarantine(file.name, reason)
+        yield
+    elif WARC.fits(file.name):
         for response in read_responses(path):
             take_page(response, sink, file.name)
             yield

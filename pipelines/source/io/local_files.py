@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,17 @@ from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_fingerprints
 from pipelines.source.io.globs import is_named
 from pipelines.source.io.http_client import ChangedError
 from pipelines.source.io.remote_file import StoreReadError
+
+_STAND_INS = {
+    re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/"): (
+        "a pointer of Git LFS in the place of the file. Run `git lfs pull` in its repository"
+    ),
+    re.compile(rb"[./\w-]*/annex/objects/\S+\s*\Z"): (
+        "a pointer of git-annex in the place of the file. Run `git annex get` in its repository"
+    ),
+}
+_STAND_IN_BYTES = 1024
+"""Upper limit of the size of a pointer (git-lfs, docs/spec.md)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,15 @@ def broken_links(paths: Sequence[str], folder: Path, file_type: FileType) -> lis
     folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
     files = (file for root in folders for file in _walk(root, str(root)))
     return sorted(printable(file) for file in files if file_type.fits(file.name) and not _leads(file.exists))
+
+
+def stand_in(path: Path) -> str | None:
+    """The reason if a file is only a pointer to another, which the clone that it belongs to did not fetch, otherwise
+    None."""
+    if path.stat().st_size > _STAND_IN_BYTES:
+        return None
+    content = path.read_bytes()
+    return next((reason for pattern, reason in _STAND_INS.items() if pattern.match(content)), None)
 
 
 def printable(path: Path | str) -> str:

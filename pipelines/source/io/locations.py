@@ -23,7 +23,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
 from pipelines.source.io import http_client, hub, object_stores
 from pipelines.source.io.http_client import ChangedError, HttpError, Version
-from pipelines.source.io.local_files import FileType, LocalFile, local_files
+from pipelines.source.io.local_files import FileType, LocalFile, local_files, stand_in
 from pipelines.source.io.remote_file import StoreReadError, copy_name
 
 STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["LocatedFile"]]] = {
@@ -159,8 +159,8 @@ def require_unique_names(names: Sequence[str]) -> None:
 
 
 def read_file(file: LocatedFile, fingerprint: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
-    """`read` a file from this machine's disk; one that cannot be downloaded is set aside as a whole and counted as
-    lost.
+    """`read` a file from this machine's disk; one that cannot be downloaded, or that only stands in for another, is set
+    aside as a whole and counted as lost.
 
     Copies are removed afterwards; their size and sha256 stay in the result, under `fetched`.
     """
@@ -173,7 +173,10 @@ def read_file(file: LocatedFile, fingerprint: Any, sink: DocumentSink, read: Cal
             return
         if path.is_relative_to(scratch):
             _record_copy(file.name, path, sink.folder)
-        read(path)
+        if reason := stand_in(path):
+            lose_file(sink, file.name, reason)
+        else:
+            read(path)
 
 
 def lose_file(sink: DocumentSink, name: str, reason: str) -> None:

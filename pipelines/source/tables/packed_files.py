@@ -19,7 +19,7 @@ _PACKINGS = {
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _SKIPPABLE_HEADER_BYTES = 8
 _NOT_ZERO = re.compile(rb"[^\0]")
-_UNPACKED_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{|\Z)")
+_UNPACKED_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[\[{<]|\Z)")
 _PACKED_NAMES = (".gz", ".zst", ".bz2")
 _WIDE_MARKS = {
     b"\xff\xfe\0\0": "UTF-32",

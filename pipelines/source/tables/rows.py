@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,19 @@ READ_BYTES = 2**20
 BATCH_ROWS = 128
 _INT96 = "INT96"
 _MARK = "\ufeff"
+_HEAD_BYTES = 4096
+_NO_LINES = {
+    re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\[{]"): (
+        "JSON arrays, and not one object a line. Convert the file: jq -c '.[]' FILE > NEW.jsonl"
+    ),
+    re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*\n\s*"'): (
+        "JSON objects of several lines each, and not one a line. Convert the file: jq -c . FILE > NEW.jsonl"
+    ),
+    re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml)\b", re.IGNORECASE): (
+        "a page, such as servers send in the place of a file, and not JSON Lines. Download the file again"
+    ),
+}
+"""How files start of which no line is a row, though they may hold any number of documents."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,10 @@ def read_json_lines(path: Path, fields: Sequence[str], part: FilePart | None = N
     `part`: of a plain file, only the lines that begin there.
 
     Dots in the name of a field lead into nested objects, unless a field has that very name. Raises BrokenFileError if a
-    compressed file ends early or is damaged.
+    compressed file ends early or is damaged, or if its lines are no rows.
     """
-    first, blocks = (1, _blocks(path)) if part is None else blocks_of_lines(path, part, READ_BYTES)
+    _require_lines(path)
+    first, blocks = (1, _blocks(path, READ_BYTES)) if part is None else blocks_of_lines(path, part, READ_BYTES)
     for number, line in enumerate(_lines(blocks), start=first):
         if line is None:
             yield BadRow(number, f"line of more than the {MAX_LINE_BYTES} bytes that are read")
@@ -123,9 +138,16 @@ def nested_value(content: Mapping[str, Any], name: str) -> tuple[bool, Any]:
     return bool(dot) and head in content and inner is None, None
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _require_lines(path: Path) -> None:
+    head = next(_blocks(path, _HEAD_BYTES), b"")
+    for start, fault in _NO_LINES.items():
+        if start.match(head):
+            raise BrokenFileError(fault)
+
+
+def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     try:
-        yield from unpacked_blocks(path, READ_BYTES)
+        yield from unpacked_blocks(path, block_bytes)
     except PackingError as error:
         raise BrokenFileError(f"damaged file: {error}") from None
 

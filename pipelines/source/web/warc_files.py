@@ -16,6 +16,7 @@ from pipelines.source.protocol import InputSplit
 from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.pages import NotAPage, page_document
 from pipelines.source.web.warc.http import RESPONSES_VERSION
+from pipelines.source.web.warc.records import NO_RECORD
 from pipelines.source.web.warc.responses import SPLITTABLE, SUFFIXES, Damage, Response, read_responses
 
 WARC = FileType("WARC file", SUFFIXES)
@@ -55,9 +56,13 @@ class WarcFiles(WarcInput):
 
 def read_pages(path: Path, sink: DocumentSink, origin: str | None = None, part: FilePart | None = None) -> None:
     """Take the documents of every response in `part` of the WARC file `path`, known as `origin` if that is not its
-    name."""
+    name. A file that has no record, such as a server's error page, is counted as lost."""
+    damages: list[Damage | None] = []
     for response in read_responses(path, part=part):
+        if len(damages) < 2:
+            damages.append(response if isinstance(response, Damage) else None)
         take_page(response, sink, origin or path.name)
+    sink.counts["lost_files"] += part is None and [each and each.reason for each in damages] == [NO_RECORD]
 
 
 def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> None:

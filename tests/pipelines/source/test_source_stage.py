@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from data_recipes.schema import SourceSection
 from infra.store import MANIFEST, file_digest
-from pipelines import source
+from pipelines import read_documents, source
 from pipelines.artifacts.questions import has_questions, read_questions
 from pipelines.source.from_recipe import plan
 from pipelines.source.python import pydoc_pages
@@ -90,6 +90,37 @@ def test_too_much_that_cannot_be_read_fails_with_the_first_reason(crawl, build, 
         match=r"corpus web: 1 of 4 records could not be read \(25.0%\), more than .* torn.warc.gz:0: gzip member",
     ):
         build(crawl(files))
+
+
+@pytest.mark.parametrize("body", [b"<html><body>403 Forbidden</body></html>", gzip.compress(b"<html>403</html>")])
+def test_a_file_without_any_record_is_a_lost_file_however_large_the_others_are(crawl, build, warc, body):
+    files = {"good.warc.gz": b"".join(warc.crawl(300)), "page.warc.gz": body}
+    with pytest.raises(SourceError, match=r"1 of 2 files could not be read, .* page.warc.gz:0: no WARC record"):
+        build(crawl(files))
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 12345\n"
+ANNEX_POINTER = b"/annex/objects/SHA256E-s12345--4d7a.jsonl\n"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "text_files", "warc", "chat"])
+@pytest.mark.parametrize(("pointer", "remedy"), [(LFS_POINTER, "git lfs pull"), (ANNEX_POINTER, "git annex get")])
+def test_a_pointer_in_the_place_of_a_file_is_a_lost_file_with_its_remedy(build, tmp_path, kind, pointer, remedy):
+    name = {"text_files": "b.txt", "warc": "b.warc.gz", "chat": "b.jsonl"}.get(kind, f"b.{kind}")
+    (tmp_path / name).write_bytes(pointer)
+    (tmp_path / "good.txt").write_text("The river rose in the night.")
+    inputs = [{"kind": kind, "paths": [name]}, {"kind": "text_files", "paths": ["good.txt"]}]
+    with pytest.raises(SourceError, match=rf"1 of 2 files could not be read, .*{name}: a pointer of .*{remedy}"):
+        build(section(*inputs, max_quarantined_fraction=0.4))
+    with pytest.warns(UserWarning, match=remedy):
+        assert list(read_documents(tmp_path / name)) == []
+
+
+@pytest.mark.parametrize("text", ["See version https://git-lfs.github.com/spec/v1", "/annex/objects/ and its files."])
+def test_a_text_about_pointers_is_none(build, tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    made = build(section({"kind": "text_files", "paths": ["a.txt"]}))
+    assert [row["text"] for row in documents(made)] == [text]
 
 
 def test_a_crawl_without_a_page_fails_and_says_what_was_there(crawl, build, warc):

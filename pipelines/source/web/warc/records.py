@@ -39,7 +39,7 @@ _TYPED_BYTES = 1024
 """Bytes from the first line of a header that contain its type."""
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
-_NO_RECORD = "no WARC record starts here"
+NO_RECORD = "no WARC record starts here"
 _PADDING = re.compile(rb"[^\0]")
 _NO_BLANK_LINE = re.compile(rb"[^\r\n]")
 LOOK_BACK_BYTES = 32 * 2**20
@@ -194,7 +194,7 @@ def _padded(window: Window, start: int) -> int:
     """End of the zeros with which tapes and file systems pad their content."""
     end = window.find(_PADDING, start)
     if window.take(end, 1) and not _ANY_START.match(window.take(end, _MAGIC_BYTES)):
-        raise UnsoundError(_NO_RECORD)
+        raise UnsoundError(NO_RECORD)
     return end
 
 
@@ -205,7 +205,7 @@ def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator
     if not first and not member.error:
         return member.end
     if not _WARC.match(first):
-        raise UnsoundError(member.error or _NO_RECORD)
+        raise UnsoundError(member.error or NO_RECORD)
     if len(content) <= limit and not member.error:
         record = _only_record(first, start, member.end)
         if record:
@@ -296,7 +296,7 @@ def _holds_record(block: bytes) -> bool:
 def _parse_head(content: bytes) -> tuple[dict[str, str], int]:
     """Fields of a WARC header and the bytes that it takes with its blank line. Raises UnsoundError."""
     if not _WARC.match(content):
-        raise UnsoundError(_NO_RECORD)
+        raise UnsoundError(NO_RECORD)
     blank_line = _BLANK_LINE.search(content, 0, _MAX_HEAD_BYTES)
     if not blank_line:
         raise UnsoundError("WARC header without end")

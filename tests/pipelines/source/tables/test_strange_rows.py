@@ -299,6 +299,13 @@ def test_a_damaged_parquet_file_is_named_and_changes_no_value(tmp_path, place, b
     ("name", "content", "reason"),
     [
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), "text in UTF-16. Save it as UTF-8"),
+        ("a.json", json.dumps([{"text": "x"}] * 9).encode(), "JSON arrays, .* jq -c '.\\[\\]'"),
+        ("a.json", b"\xef\xbb\xbf" + json.dumps([{"text": "x"}] * 9, indent=2).encode(), "JSON arrays"),
+        ("a.json.gz", json.dumps([{"text": "x"}] * 9).encode(), "JSON arrays"),
+        ("a.jsonl.zst", zstandard.compress(b"[\n" + b'{"text": "x"},\n' * 9 + b"]"), "JSON arrays"),
+        ("a.json", json.dumps({"text": "x"}, indent=4).encode() * 9, "objects of several lines"),
+        ("a.jsonl", b"<!DOCTYPE html>\n<html><body>403 Forbidden</body></html>", "a page, .* Download the file again"),
+        ("a.jsonl.gz", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a page, "),
         ("a.jsonl.gz", b"\x00\x01 no gzip", "its first bytes are of no compressed file"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n', mtime=0) + b"rubbish", "byte 34 is in no gzip stream"),
     ],
