@@ -58,14 +58,16 @@ def shortened(item: Item, max_new_tokens: int | None) -> Item:
 
 def instructed(item: Item, system: str) -> Item:
     """`item` with this system prompt before each of its messages, and before the task's own, as the harness joins
-    them."""
+    them: with a delimiter unless there is space between them."""
 
     def with_prompt(request: Generation) -> Generation:
         if request.form != "message":
             return request
         turns = request.turns
         own = [text for role, text in turns[:1] if role == SYSTEM]
-        return replace(request, turns=((SYSTEM, "\n\n".join([system, *own])), *turns[len(own) :]))
+        is_apart = not own or system[-1].isspace() or own[0][:1].isspace()
+        joined = ("" if is_apart else item.delimiter).join([system, *own])
+        return replace(request, turns=((SYSTEM, joined), *turns[len(own) :]))
 
     return _changed(item, with_prompt) if system else item
 

@@ -18,7 +18,8 @@ class Item:
     `text`: the text that must not have been trained on; `gold`: data for the checker, none of which goes to the model;
     `gold_text`: the right answer for people to read; `cluster`: id that dependent items share (subject, article,
     database), "" if they are independent; `chance`: the accuracy of guessing; `place`: file of the data root and row in
-    it from 0, by which the contamination findings of `score` are matched.
+    it from 0, by which the contamination findings of `score` are matched; `delimiter`: text between a user's system
+    prompt and the task's own.
     """
 
     item_id: str
@@ -29,6 +30,7 @@ class Item:
     cluster: str = ""
     chance: float = 0.0
     place: tuple[str, int] | None = None
+    delimiter: str = "\n\n"
 
     @property
     def prompt(self) -> str:

@@ -114,9 +114,9 @@ class NamedHarnessTask:
         for row, doc in enumerate(docs):
             try:
                 # Examples that are drawn separately for each question are drawn for all of them, in order.
-                context, messages = self._context(doc)
+                requests = self._requests(row, doc)
                 if row in kept:
-                    items.append(self._item(row, doc, context, messages))
+                    items.append(self._item(row, doc, requests))
             except MALFORMED as error:
                 raise DataError(
                     f"{self.name}: row {row} of its dataset cannot be asked ({error}). {self._mend()}"
@@ -129,9 +129,23 @@ class NamedHarnessTask:
     def _item_id(self, row: int) -> str:
         return f"{self.page.name}/{row:05d}"
 
-    def _context(self, doc: Mapping[str, Any]) -> tuple[Any, Messages]:
-        """What the harness puts before the answer to a question: a text, or texts if each choice has its own; and the
-        messages of a conversation if it is one."""
+    def _requests(self, row: int, doc: Mapping[str, Any]) -> tuple[Request, ...]:
+        """The requests of a question. A page's class may score texts where others write: those are asked behind the
+        text that the same examples make outside of the chat."""
+        # Without examples there may be no sampler, and classes of the harness' older kind have none.
+        sampler = getattr(self._task, "sampler", None)
+        draws = sampler.rnd if sampler and self.shots and self._is_chat else None
+        state = draws.getstate() if draws else None
+        requests = self._built(row, doc, self._is_chat)
+        if not self._is_chat or all(isinstance(one, Generation) for one in requests):
+            return requests
+        if draws:
+            draws.setstate(state)
+        texts = self._built(row, doc, False)
+        return tuple(one if isinstance(one, Generation) else text for one, text in zip(requests, texts, strict=True))
+
+    def _built(self, row: int, doc: Mapping[str, Any], is_chat: bool) -> tuple[Request, ...]:
+        """The requests that the harness builds for a question, in the chat or not."""
         messages: list[Mapping[str, str]] = []
 
         def render(conversation: Messages, **_: object) -> str:
@@ -141,11 +155,8 @@ class NamedHarnessTask:
         opening = self._task.doc_to_prefix(doc)
         chat = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": render}
         context = self._task.fewshot_context(
-            doc, num_fewshot=self.shots, gen_prefix=opening, **(chat if self._is_chat else {})
+            doc, num_fewshot=self.shots, gen_prefix=opening, **(chat if is_chat else {})
         )
-        return context, messages
-
-    def _item(self, row: int, doc: Mapping[str, Any], context: Any, messages: Messages) -> Item:
         built = self._task.construct_requests(
             doc=doc,
             ctx=context,
@@ -153,7 +164,9 @@ class NamedHarnessTask:
             apply_chat_template=False,
             chat_template=None,
         )
-        requests = tuple(self._request(one, messages) for one in (built if isinstance(built, list) else [built]))
+        return tuple(self._request(one, messages) for one in (built if isinstance(built, list) else [built]))
+
+    def _item(self, row: int, doc: Mapping[str, Any], requests: tuple[Request, ...]) -> Item:
         target = self._task.doc_to_target(doc)
         return Item(
             self._item_id(row),
@@ -162,6 +175,7 @@ class NamedHarnessTask:
             gold=dict(doc),
             gold_text=target if isinstance(target, str) else str(target),
             chance=1 / len(requests) if len(requests) > 1 else 0.0,
+            delimiter=self._task.config.fewshot_delimiter,
         )
 
     def _request(self, instance: Any, messages: Messages) -> Request:

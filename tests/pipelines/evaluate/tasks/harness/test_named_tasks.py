@@ -54,6 +54,40 @@ task: own_begun
 description: "Rivers of {{question[:5]}}.\\n\\n"
 gen_prefix: "The river is"
 """
+DESCRIBED_PAGE = """
+include: other_name.yaml
+task: own_described
+description: "Rivers."
+fewshot_delimiter: "\\n"
+"""
+CODE_PAGE = """
+include: own_rivers.yaml
+task: own_{kind}
+class: !function own_code.{kind}
+output_type: generate_until
+doc_to_target: "{{{{choices[answer]}}}}"
+doc_to_choice: null
+"""
+CODE = """
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+
+class Choices(ConfigurableTask):
+    kinds = ("loglikelihood",)
+
+    def __init__(self, config):
+        super().__init__(config={name: value for name, value in config.items() if name != "class"})
+
+    def construct_requests(self, doc, ctx, metadata, **_):
+        second = {"generate_until": {"until": ["Q:"]}, "loglikelihood": " unanswerable"}
+        return [
+            Instance(request_type=kind, doc=doc, arguments=(ctx, second[kind]), idx=0, metadata=metadata)
+            for kind in self.kinds
+        ]
+
+class Mixed(Choices):
+    kinds = ("generate_until", "loglikelihood")
+"""
 
 
 def row(number: int) -> dict[str, Any]:
@@ -67,6 +101,10 @@ def include(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "own_rivers.yaml").write_text(CHOICES_PAGE)
     (folder / "other_name.yaml").write_text(TEXT_PAGE)
     (folder / "own_begun.yaml").write_text(BEGUN_PAGE)
+    (folder / "own_described.yaml").write_text(DESCRIBED_PAGE)
+    (folder / "own_code.py").write_text(CODE)
+    for kind in ("Choices", "Mixed"):
+        (folder / f"own_{kind}.yaml").write_text(CODE_PAGE.format(kind=kind))
     for name, numbers in (("rivers", range(12)), ("rivers_dev", range(20, 26))):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in numbers))
     return folder
@@ -145,9 +183,9 @@ def chatml(messages: Sequence[Mapping[str, str]], begins: bool) -> str:
     return f"{text}<assistant>" if begins else text.removesuffix("</>")
 
 
-@pytest.mark.parametrize("system", ["", "Answer in one word."])
+@pytest.mark.parametrize("system", ["", "Answer in one word.", "Answer in one word.\n"])
 @pytest.mark.parametrize("num_fewshot", [0, 2])
-@pytest.mark.parametrize("name", ["own_names", "own_begun"])
+@pytest.mark.parametrize("name", ["own_names", "own_begun", "own_described"])
 def test_conversations_are_those_of_the_harness_own_evaluator(
     include: Path, name: str, num_fewshot: int, system: str
 ) -> None:
@@ -163,6 +201,21 @@ def test_conversations_are_those_of_the_harness_own_evaluator(
         assert item.prompt.startswith(f"system: {system}") or not system
     assert ("examples as turns" in task.protocol) == bool(num_fewshot)
     assert ("description as system prompt, answers begin 'The river is'" in task.protocol) == (name == "own_begun")
+
+
+@pytest.mark.parametrize("num_fewshot", [0, 2])
+@pytest.mark.parametrize("kind", ["Choices", "Mixed"])
+def test_likelihoods_beside_a_conversation_are_of_the_harness_own_texts(
+    include: Path, kind: str, num_fewshot: int
+) -> None:
+    items = HarnessOptions.named(f"lm_eval:own_{kind}", include, num_fewshot).task(include, None, chat=True).items()
+    plain = ours(include, f"own_{kind}", num_fewshot).items()
+    texts = [sample["arguments"][0][0] for sample in samples_of(include, "own_names", num_fewshot)]
+    for item, alone, text in zip(items, plain, texts, strict=True):
+        assert item.requests[-1] == alone.requests[-1] == LogLikelihood(text, " unanswerable")
+        asked = [request.shown for request in item.requests if isinstance(request, Generation)]
+        assert all(shown.count("Which river is") == num_fewshot + 1 for shown in asked)
+        assert len(asked) == (kind == "Mixed")
 
 
 def test_a_text_is_asked_for_with_the_stops_of_the_page_and_in_the_chat_if_told_so(include: Path) -> None:
