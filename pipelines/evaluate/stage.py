@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_recipes.section import RecipeError
 from data_recipes.sections.evaluation import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
@@ -135,6 +136,11 @@ def missing_evaluation_data(section: EvaluateSection, folder: Path) -> str:
 def _suite(section: EvaluateSection, folder: Path) -> Suite:
     limit, unsafe = section.items_per_task, section.unsafe_execution
     suite = named_suite(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
+    if section.system and suite.is_plain and not section.text_to_sql_questions:
+        raise RecipeError(
+            f"evaluate.system = {section.system!r}: none of evaluate.tasks is asked in the chat. Leave it out, or add "
+            "a task such as ifeval."
+        )
     sizes = tuple(section.long_context_bytes)
     return replace(suite, long_context_bytes=sizes, numpy=section.numpy_in_programs, system=section.system)
 

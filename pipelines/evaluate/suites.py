@@ -73,6 +73,12 @@ class Suite:
         """Whether there are no tasks."""
         return not (self.tasks or self.own or self.harness)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked in the chat even of a chat model. Classes of the user's own may be."""
+        in_chat, plain = ([task.protocol for task in self.build(chat)] for chat in (True, False))
+        return not self.own and in_chat == plain
+
     def build(self, chat: bool) -> list[Task]:
         """The tasks for a model that is asked in the chat, or for one that continues a text."""
         own = (extension.make() for extension in self.own)

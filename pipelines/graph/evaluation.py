@@ -221,6 +221,8 @@ def _suite(options: EvaluationOptions) -> Suite:
     # A suite whose texts are made from a seed reads no folder.
     if suite.missing_files() and not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
+    if options.system and suite.is_plain:
+        raise OptionError("--system: no --suite is asked in the chat. Leave it out, or add a task such as ifeval.")
     return replace(suite, numpy=options.numpy, system=options.system)
 
 

@@ -40,7 +40,7 @@ class TextCodec(Protocol):
 
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """The messages in the chat template, by default up to the start of the assistant's next turn. Raises ValueError
-        if there is no template."""
+        if there is no template, and TemplateError if it does not take them."""
 
 
 class ArcticCodec:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jinja2 import TemplateError as JinjaError
 from torch import Tensor
 
 from arctic_model.inference.language_model import SlotCache, added_mask
 from infra.host.packages import broken, require
+from pipelines.artifacts.tokenization.chat_template import TemplateError
 from pipelines.artifacts.tokenization.tokenizer import switch_off_sampling
 from pipelines.models.codec import Messages, TextCodec
 from pipelines.models.source import STORED, ModelSource
@@ -67,12 +69,15 @@ class HuggingFaceCodec:
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         if self.template is None:
             raise ValueError(f"{self._tokenizer.name_or_path}: its tokenizer has no chat template. Ask without one.")
-        text: str = self._tokenizer.apply_chat_template(
-            list(messages),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-        )
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                list(messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        except JinjaError as error:
+            raise TemplateError(f"the chat template does not take the conversation: {error}") from None
         return text
 
 

@@ -103,6 +103,10 @@ def root(tmp_path: Path) -> Path:
         ({"dtype": "stored", "gpus_per_actor": 1.0}, r"--dtype: no checkpoint answers on a CPU. Leave it out"),
         ({"chat": "maybe"}, r"--chat 'maybe': there are never, auto, always. Choose one"),
         ({"chat": "never", "system": "Be brief."}, r"--system: nothing is asked in the chat. Leave out --rescore and"),
+        (
+            {"chat": "always", "system": "Be brief."},
+            r"--system: no --suite is asked in the chat\.",
+        ),
         ({"rescore": True, "system": "Be brief.", "tokenizer": None}, r"--system: nothing is asked in the chat"),
         ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
         ({"unsafe": "yes"}, r"--unsafe 'yes': write 'i accept unsafe execution', in these words, or leave it out"),

@@ -57,6 +57,11 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
                 Wrong(
                     '"Be brief."', ('evaluate.tasks=["spider"]',), "evaluate.system = 'Be brief.' with evaluate.chat"
                 ),
+                Wrong(
+                    '"Be brief."',
+                    ('evaluate.tasks=["arc_easy"]', 'evaluate.chat="always"'),
+                    "evaluate.system = 'Be brief.': none of evaluate.tasks is asked in the chat",
+                ),
             ),
             "data_root": (*TEXT, Wrong('"data"', shown="evaluate.data_root = 'data' with evaluate.tasks = []")),
             "expert_parallel_size": (

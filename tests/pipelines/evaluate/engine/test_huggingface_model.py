@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from infra.context import StageContext
 from infra.store.journal import Journal
+from pipelines.evaluate.asking.chat import require_system_role
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Text
@@ -156,6 +158,19 @@ def test_message_is_put_into_the_chat_template(llama: Path) -> None:
     model = load_model(ModelSource(llama))
     prompt = encode_prompt(model, Generation("Which row?", (), 5, form="message"))
     assert model.codec.decode(prompt.ids) == "[user] Which row?\n[bot]"
+
+
+@pytest.mark.parametrize("text", ["[none]", "{{ raise_exception('System role not supported') }}"])
+def test_a_template_without_a_place_for_a_system_prompt_is_refused(text: str, llama: Path, tmp_path: Path) -> None:
+    """Public models do both: Gemma's template refuses the role, others leave it out."""
+    folder = tmp_path / "systemless"
+    shutil.copytree(llama, folder)
+    file = folder / "tokenizer_config.json"
+    template = "{% for m in messages %}{% if m.role == 'system' %}" + text + "{% else %}{{ m.content }}{% endif %}"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template + "{% endfor %}"}))
+    with pytest.raises(ValueError, match=r"systemless: its chat template has no place for a system prompt\."):
+        require_system_role(ModelSource(folder))
+    require_system_role(ModelSource(llama))
 
 
 def test_harness_runs_a_task_of_its_own_on_our_model(llama: Path, our_model: ModelSource, tmp_path: Path) -> None:
