@@ -3,9 +3,10 @@
 python benchmarks/long_context.py [--quick]
 
 A dense model first reads repetitions of 64 tokens, from which it learns to copy, then repetitions, notes and source
-code of 256, at a constant rate. The contenders go on from that checkpoint while the rate falls (WSD), with the same
-number of tokens, 5 % of those before: one at 256, the others at 2,048, where some rows are eight of the short
-sequences. Passkeys and the text that hides them are those of the suite long_context.
+code of 256, at a constant rate. The contenders go on from that checkpoint in steps of half as many tokens while the
+rate falls from .7 of that (WSD), with the same number of tokens, 5 % of those before: one at 256, the others at 2,048,
+where some rows are eight of the short sequences. Passkeys and the text that hides them are those of the suite
+long_context.
 """
 
 import math
@@ -45,6 +46,8 @@ LENGTHS = FIRST, SHORT, LONG
 FACTOR = LONG // SHORT
 VOCABULARY = 1024
 PEAK, WARMUP_STEPS, FINAL_FRACTION = 0.01, 100, 0.02
+LAST_PEAK, LAST_STEP_TOKENS = 0.007, LONG
+"""Of the last part: a row of LONG in each step, so that there are twice as many steps."""
 SHAPE = {
     "num_layers": 2,
     "num_experts": 0,
@@ -55,7 +58,7 @@ SHAPE = {
     "tied_head": True,
 }
 THETA = 80_000.0
-TURNS, SHARPNESS = 4.0, 1.2
+TURNS, SHARPNESS = 4.0, 1.25
 """Of YaRN: pairs that turn more often within SHORT stay as they are, and the factor of cosine and sine. The paper's 32
 turns are a wavelength of 8 tokens here."""
 WORKERS = 2
@@ -78,8 +81,12 @@ class Size(NamedTuple):
         return self.first_steps + self.short_steps
 
     @property
+    def base_tokens(self) -> int:
+        return self.base_steps * STEP_TOKENS
+
+    @property
     def extra_steps(self) -> int:
-        return self.base_steps // 20
+        return self.base_tokens // 20 // LAST_STEP_TOKENS
 
 
 WHOLE = Size(500, 1500, 6000, [tenth / 10 for tenth in range(11)], 60, 20, 131_072)
@@ -136,8 +143,8 @@ def main() -> None:
         ]
         outcomes = [future.result() for future in reversed(futures)]
     print(machine("torch"))
-    tokens = size.base_steps * STEP_TOKENS
-    print(f"{tokens:,} tokens up to {SHORT}, then {size.extra_steps / size.base_steps:.1%} more\n")
+    more = size.extra_steps * LAST_STEP_TOKENS / size.base_tokens
+    print(f"{size.base_tokens:,} tokens up to {SHORT}, then {more:.1%} more\n")
     print_table(contenders, outcomes, size)
     worst = {each.name: outcome.worst(LONG) for each, outcome in zip(contenders, outcomes, strict=True)}
     name, ours = worst.popitem()
@@ -198,10 +205,10 @@ def trained_at_256(base: Path, size: Size, mixtures: Mapping[int, Mixture], rank
     """Both parts before the extension, by one of WORKERS processes on a core each."""
     dist_start(dist.FileStore(str(base / "workers"), WORKERS), rank)
     first = plan_of(base / "first", model_config(SHORT), FIRST, size, (0, size.first_steps))
-    train(first, Drawn(mixtures[FIRST], FIRST, rank), Silent())
+    train(first, Drawn(mixtures[FIRST], FIRST, STEP_TOKENS, rank), Silent())
     start = first.folder / CHECKPOINTS / checkpoint_name(size.first_steps)
     short = plan_of(base / "short", model_config(SHORT), SHORT, size, (size.first_steps, size.base_steps), start)
-    train(short, Drawn(mixtures[SHORT], SHORT, rank), Silent())
+    train(short, Drawn(mixtures[SHORT], SHORT, STEP_TOKENS, rank), Silent())
     dist.destroy_process_group()
 
 
@@ -231,10 +238,21 @@ def trained_further(size: Size, contender: Contender, batches: Mixture, start: P
     assert contender.length
     steps = size.base_steps, size.base_steps + size.extra_steps
     dist_start(dist.HashStore(), 0)
-    plan = plan_of(folder, contender.config, contender.length, size, steps, start)
-    train(plan, Drawn(batches, contender.length), Silent())
+    schedule = Schedule(LAST_PEAK, FINAL_FRACTION, 0, size.base_tokens, end_of(size))
+    plan = replace(
+        plan_of(folder, contender.config, contender.length, size, steps, start),
+        schedule=schedule,
+        first_tokens=size.base_tokens,
+        tokens_per_step=LAST_STEP_TOKENS,
+    )
+    train(plan, Drawn(batches, contender.length, LAST_STEP_TOKENS), Silent())
     dist.destroy_process_group()
     return plan.folder / CHECKPOINTS / checkpoint_name(steps[1])
+
+
+def end_of(size: Size) -> int:
+    """Tokens of all parts."""
+    return size.base_tokens + size.extra_steps * LAST_STEP_TOKENS
 
 
 def dist_start(store: dist.Store, rank: int) -> None:
@@ -247,12 +265,11 @@ def plan_of(
     folder: Path, config: ArcticConfig, length: int, size: Size, steps: tuple[int, int], start: Path | None = None
 ) -> TrainingPlan:
     """The steps after the first of `steps`, whose checkpoint is `start`, to the last, on rows of `length` tokens."""
-    base, extra = size.base_steps * STEP_TOKENS, size.extra_steps * STEP_TOKENS
     folder.mkdir(exist_ok=True)
     return TrainingPlan(
         config=config,
         optimization=Optimization(optimizer="muon", engine="flat", zero_stage=0, weight_decay=0.0),
-        schedule=Schedule(PEAK, FINAL_FRACTION, WARMUP_STEPS * STEP_TOKENS, base, base + extra),
+        schedule=Schedule(PEAK, FINAL_FRACTION, WARMUP_STEPS * STEP_TOKENS, size.base_tokens, end_of(size)),
         first_step=steps[0],
         last_step=steps[1],
         first_tokens=steps[0] * STEP_TOKENS,

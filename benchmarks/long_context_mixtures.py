@@ -67,8 +67,8 @@ def mixture(tokenizer_folder: Path, length: int, num_texts: int) -> Mixture:
 class Drawn:
     """Batches of a worker: rows of each corpus of the mixture in turn, drawn by the number of the step alone."""
 
-    def __init__(self, mixture: Mixture, length: int, rank: int = 0) -> None:
-        self._mixture, self._length, self._count = mixture, length, STEP_TOKENS // length
+    def __init__(self, mixture: Mixture, length: int, step_tokens: int, rank: int = 0) -> None:
+        self._mixture, self._length, self._count = mixture, length, step_tokens // length
         self._rank, self._world = rank, dist.get_world_size()
 
     def __call__(self, step: int) -> list[Batch]:
