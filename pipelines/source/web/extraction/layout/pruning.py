@@ -57,21 +57,21 @@ class _Pruning:
     def __init__(self, page: Markup, main: int, rules: Rules) -> None:
         self._page, self._rules = page, rules
         self._below = range(main + 1, page.ends[main])
-        self._code = code_in(page)
-        self._has_code = any(each in self._below for each in self._code)
-        self._in_code = Outermost(page, self._code)
+        self._in_code = Outermost(page, code_in(page))
+        self._has_code = any(each in self._below for each in self._in_code.starts)
         self._headings = [index for index, tag in enumerate(page.tags) if tag in _HEADINGS]
         self._headed: bool | None = None
         self._called: bool | None = None
         self.measure()
 
     def measure(self) -> None:
-        """Count the characters before each tag, and those of the links."""
+        """Count the characters before each tag, and those of the links and listings."""
         tags = self._page.tags
-        self._code = [index for index in self._code if tags[index]]
         self._before: list[int] = list(accumulate(self._page.characters, initial=0))
         self._links = [index for index, tag in enumerate(tags) if tag == "a"]
         self._in_links: list[int] = list(accumulate(map(self._length, self._links), initial=0))
+        self._listings = [index for index in self._in_code.starts if tags[index]]
+        self._in_listings: list[int] = list(accumulate(map(self._length, self._listings), initial=0))
 
     def remove_named(self, total: int) -> int:
         """Remove the blocks that are boilerplate by their names; returns how many characters went of `total`."""
@@ -160,13 +160,16 @@ class _Pruning:
     def _has_link_to_itself(self, heading: int) -> bool:
         attributes = self._page.attributes
         return any(
-            attribute(attributes[link], "href").startswith("#") for link in self._links[slice(*self._inside(heading))]
+            attribute(attributes[link], "href").startswith("#")
+            for link in self._links[slice(*self._inside(heading, self._links))]
         )
 
     def _is_listing(self, element: int) -> bool:
-        """Whether most of the element's text is code, as in the blocks that highlighters make."""
-        code = self._first_in(element, self._code)
-        return code is not None and self._length(code) >= MIN_CODE_SHARE * self._length(element)
+        """Whether most of the element's text is code, as in the blocks that highlighters make and the cells of
+        notebooks."""
+        first, end = self._inside(element, self._listings)
+        code = self._in_listings[end] - self._in_listings[first]
+        return first < end and code >= MIN_CODE_SHARE * self._length(element)
 
     def _is_named_after_its_heading(self, element: int) -> bool:
         heading = self._repeated_heading(element)
@@ -223,15 +226,15 @@ class _Pruning:
         return others[index] if index < len(others) and others[index] < self._page.ends[element] else None
 
     def _length_of_links(self, element: int) -> int:
-        first, end = self._inside(element)
+        first, end = self._inside(element, self._links)
         return self._in_links[end] - self._in_links[first]
 
     def _lengths_of_links(self, element: int) -> Iterator[int]:
-        return map(self._length, self._links[slice(*self._inside(element))])
+        return map(self._length, self._links[slice(*self._inside(element, self._links))])
 
-    def _inside(self, element: int) -> tuple[int, int]:
-        """The first of the links in an element, and the first after it."""
-        return bisect_right(self._links, element), bisect_right(self._links, self._page.ends[element])
+    def _inside(self, element: int, others: Sequence[int]) -> tuple[int, int]:
+        """The first in an element of some others, which are in the order of the page, and the first after it."""
+        return bisect_right(others, element), bisect_right(others, self._page.ends[element])
 
 
 def _tables_with_head(page: Markup) -> Outermost:

@@ -155,3 +155,18 @@ def test_short_last_lines_of_code_are_no_buttons():
     code = "a = 1\nfor b in c\n  d\nend"
     html = f"<html><body><article>{STORY}<p><code>{code}</code></p></article></body></html>"
     assert extract(html, "cascade")[0].endswith("end")
+
+
+def listing(number: int) -> str:
+    return f"<pre>for lamp in range({number}):\n    light(lamp)</pre>"
+
+
+@pytest.mark.parametrize("name", ["cell box", "meta", "tab-panel", "output_prompt_box", "share"])
+@pytest.mark.parametrize("num_listings", [1, 2, 5])
+def test_a_block_of_any_name_that_consists_of_listings_stays(name, num_listings):
+    """Cells of notebooks, tabs of commands: none of the listings is half of the block, all of them are most of it."""
+    listings = "".join(f"<div>[{number}]: {listing(number)}</div>" for number in range(num_listings))
+    html = f"<html><body><article>{STORY}<div class='{name}'>{listings}</div>{STORY}</article></body></html>"
+    text, _ = extract(html, "cascade")
+    for number in range(num_listings):
+        assert f"for lamp in range({number}):\n    light(lamp)" in text
