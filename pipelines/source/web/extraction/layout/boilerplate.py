@@ -7,6 +7,7 @@ type of the page. No rule removes the bulk of a page, and none but invisibility 
 benchmarks/RESULTS.md.
 """
 
+import re
 from collections.abc import Iterator
 
 from resiliparse.parse.html import ElementNode, HTMLTree
@@ -47,6 +48,12 @@ _CONSENT = (
 )
 """The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
 _CONSENT_NAMES = frozenset(name.lower() for name in (*_CONSENT_IDS, *_CONSENT_CLASSES, *_MORE_CONSENT_CLASSES))
+_NOTE = re.compile(
+    r"(?:^|\s)(?:admonition|callout|note|hint|tip|doc-(?:tip|notice)|(?:doc-)?(?:end|foot)notes?|starlight-aside)"
+    r"(?=$|[\s_-])",
+    re.IGNORECASE,
+)
+"""Names and roles of an aside that is a part of its text: documentation sets its notes so, books their footnotes."""
 SURROUNDINGS = f"{_AROUND},{_CONSENT}"
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
@@ -117,7 +124,8 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
         if removals and removals[-1].element.contains(node):
             continue
         characters = length(node)
-        if characters <= MAX_AROUND_SHARE * visible and not (node.tag == "aside" and is_listing(node, characters)):
+        is_content = node.tag == "aside" and (is_note(node) or is_listing(node, characters))
+        if characters <= MAX_AROUND_SHARE * visible and not is_content:
             removals.append(Removal(node, characters, node.tag))
     going = spared(removals, visible, MIN_LEFT_AROUND, _lengths_of_links)
     for each in going:
@@ -129,6 +137,12 @@ def may_ask_for_consent(element: ElementNode) -> bool:
     """Whether the names of an element allow that it is one of _CONSENT."""
     names = f"{element.id} {element.class_name}".lower()
     return "sp_message_container" in names or not _CONSENT_NAMES.isdisjoint(names.split())
+
+
+def is_note(aside: ElementNode) -> bool:
+    """Whether an aside is a note, a warning or a footnote of the text around it, by its names."""
+    attributes = (aside.get_attribute(name) for name in ("class", "role", "epub:type"))
+    return _NOTE.search(" ".join(filter(None, attributes))) is not None
 
 
 def is_listing(element: ElementNode, characters: int) -> bool:

@@ -292,3 +292,23 @@ def test_a_page_of_100_megabytes_takes_bounded_time_and_memory(block, peak_growt
     html = block * (100_000_000 // len(block))
     extract(html, "cascade")[0].encode()
     assert peak_growth() < 1.2 * 2**30
+
+
+NOTES = [
+    'class="starlight-aside starlight-aside--tip"',
+    'class="admonition warning"',
+    'class="callout-info"',
+    'role="note"',
+    'role="doc-footnote" class="x"',
+    'epub:type="footnote" id="n1"',
+]
+
+
+@pytest.mark.parametrize("attributes", NOTES)
+def test_an_aside_that_is_a_note_of_its_text_stays(attributes):
+    assert "The lamps burn." in "\n".join(cascade(article(f"<aside {attributes}><p>The lamps burn.</p></aside>")))
+
+
+@pytest.mark.parametrize("attributes", ["", 'class="sidebar-notes-list"', 'class="related"', 'class="s-notice"'])
+def test_another_aside_goes(attributes):
+    assert "The lamps burn." not in "\n".join(cascade(article(f"<aside {attributes}><p>The lamps burn.</p></aside>")))
