@@ -260,7 +260,9 @@ class _Writer:
         self._containers.append(_Container(tag, mark, indent, follows_on))
 
     def _start_inline(self, tag: str) -> None:
-        if self._style.has_inline_marks and (tag in _CODE or tag in ("sup", "sub")):
+        is_marked = self._style.has_inline_marks and (tag in _CODE or tag in ("sup", "sub"))
+        # An exponent or the number of a footnote would become digits of the number before it.
+        if is_marked or (tag == "sup" and self._paragraph and self._paragraph[-1][-1:].isdigit()):
             self._marks.append((tag, len(self._paragraph)))
 
     # ---------------------------------------------------------------- end tags
@@ -324,7 +326,8 @@ class _Writer:
                 return
             text = _around(text, listings.inline(text.replace(_BREAK, " ")))
         else:
-            text = _shifted(text, tag)
+            shifted = _shifted(text, tag)
+            text = shifted if self._style.has_inline_marks or not shifted.startswith("<") else text
         self._paragraph[start:] = [text]
 
 

@@ -312,3 +312,20 @@ def test_an_aside_that_is_a_note_of_its_text_stays(attributes):
 @pytest.mark.parametrize("attributes", ["", 'class="sidebar-notes-list"', 'class="related"', 'class="s-notice"'])
 def test_another_aside_goes(attributes):
     assert "The lamps burn." not in "\n".join(cascade(article(f"<aside {attributes}><p>The lamps burn.</p></aside>")))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("10<sup>6</sup> lamps", "10⁶ lamps"),
+        ("10<sup>-3</sup> m<sup>2</sup>", "10⁻³ m2"),
+        ("in 1931<sup>4</sup> and 2<sup>10</sup>", "in 1931⁴ and 2¹⁰"),
+        ("the 1<sup>st</sup> and 2<sup><a href='#n'>[2]</a></sup>", "the 1st and 2[2]"),
+        ("<b>5</b><sup>2</sup>", "5²"),
+        ("at 7 <sup>2</sup>", "at 7 2"),
+    ],
+)
+@pytest.mark.parametrize("extractor", ["cascade", "all_text"])
+def test_a_number_above_the_line_does_not_join_the_number_before_it(written, read, extractor):
+    text, _ = extract(article(f"<p>They counted {written} in the year of the flood.</p>"), extractor)
+    assert f"They counted {read} in the year of the flood." in text
