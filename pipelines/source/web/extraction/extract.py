@@ -57,6 +57,13 @@ _TAG = re.compile(
 )
 _PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,})", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
+_XML = re.compile(r"\s*<\?xml\b", re.IGNORECASE)
+_EMPTY_ELEMENT = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)([a-z][\w:.-]*)(\s[^<>]*)?/>",
+    re.IGNORECASE,
+)
+"""An element that XML ends with its start tag. HTML does not: a script or title would swallow the page, and a link the
+text behind it."""
 _ANY_TAG = re.compile(r"<[^<>]*+>")
 
 
@@ -91,6 +98,8 @@ def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "tex
     beyond parsing and only its tags were cut out, or starts with SECOND_CHOICE if the cascade left little of the prose.
     """
     html = html[:MAX_CHARACTERS]
+    if _XML.match(html):
+        html = _EMPTY_ELEMENT.sub(r"<\1\2></\1>", html)
     try:
         return _extract(html, extractor, FORMATS[text_format])
     except UnicodeEncodeError:  # lone surrogates, which the parser refuses

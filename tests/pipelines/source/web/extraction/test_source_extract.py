@@ -294,6 +294,24 @@ def test_a_page_of_100_megabytes_takes_bounded_time_and_memory(block, peak_growt
     assert peak_growth() < 1.2 * 2**30
 
 
+VOID = ["br", "hr", "img", "input", "link", "meta", "col", "wbr", "area", "base", "embed", "source", "track", "param"]
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("tag", ["title", "script", "style", "textarea", "iframe", "a", "div", "p", "svg", "noscript"])
+def test_an_element_that_xml_ends_with_its_start_tag_holds_nothing(tag, extractor):
+    """Chapters of books begin with `<title/>`, their pages with `<a id="page_7"/>`."""
+    head, body = (f"<{tag}/>", "") if tag in ("title", "script", "style") else ("", f'<{tag} id="page_7"/>')
+    html = f'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><head>{head}</head><body>{body}{STORY}'
+    assert extract(f"{html}</body></html>", extractor)[0].count(SENTENCE.strip()) == 16
+
+
+@pytest.mark.parametrize("tag", VOID)
+def test_void_elements_of_xml_and_of_html_are_the_same(tag):
+    html = f"<html><body>{STORY}<p>one <{tag} class='x'/> two</p></body></html>"
+    assert extract(f'<?xml version="1.0"?>{html}', "all_text") == extract(html, "all_text")
+
+
 NOTES = [
     'class="starlight-aside starlight-aside--tip"',
     'class="admonition warning"',
