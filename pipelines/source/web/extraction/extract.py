@@ -39,6 +39,9 @@ MAX_PARSED_TAGS = 1_000_000
 """A page with more tags is not parsed, at up to 800 bytes of memory per tag; its tags are cut out."""
 MAX_PARSED_NESTING = 10_000
 """As MAX_PARSED_TAGS: HTML's rules for links inside links take time quadratic in the nesting, 8 s for 100,000."""
+MAX_OPTIONS = 2_000
+"""A page with more options of selects is parsed without them, which takes time quadratic in those of one select: 3 s
+for 40,000."""
 MAX_CASCADE_CHARACTERS = 150_000
 """Above this much HTML trafilatura, at a quarter of a second per million characters, is not worth its time."""
 MAX_CASCADE_TAGS = 3_500
@@ -64,6 +67,7 @@ _EMPTY_ELEMENT = re.compile(
 )
 """An element that XML ends with its start tag. HTML does not: a script or title would swallow the page, and a link the
 text behind it."""
+_OPTION = re.compile(r"<option\b[^<>]*+>[^<]*+(?:</option\s*>)?", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
 
 
@@ -100,6 +104,8 @@ def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "tex
     html = html[:MAX_CHARACTERS]
     if _XML.match(html):
         html = _EMPTY_ELEMENT.sub(r"<\1\2></\1>", html)
+    if html.count("<option") + html.count("<OPTION") > MAX_OPTIONS:
+        html = _OPTION.sub("", html)
     try:
         return _extract(html, extractor, FORMATS[text_format])
     except UnicodeEncodeError:  # lone surrogates, which the parser refuses

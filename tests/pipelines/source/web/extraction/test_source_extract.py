@@ -347,3 +347,14 @@ def test_another_aside_goes(attributes):
 def test_a_number_above_the_line_does_not_join_the_number_before_it(written, read, extractor):
     text, _ = extract(article(f"<p>They counted {written} in the year of the flood.</p>"), extractor)
     assert f"They counted {read} in the year of the flood." in text
+
+
+def test_the_options_of_long_selects_are_not_parsed(monkeypatch):
+    parsed: list[int] = []
+    parse = module.visible_page
+    monkeypatch.setattr(module, "visible_page", lambda html: parsed.append(html.count("<option")) or parse(html))
+    for count in (100, 5000):
+        options = "".join(f"<option value='{number}'>lamp {number}</option>" for number in range(count))
+        text, _ = extract(article(f"<select>{options}</select>"), "cascade")
+        assert text.count(SENTENCE.strip()) == 17 and "lamp 7" not in text
+    assert parsed == [100, 0]
