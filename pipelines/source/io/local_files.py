@@ -24,7 +24,7 @@ _STAND_INS = {
     ),
 }
 _STAND_IN_BYTES = 1024
-"""Upper limit of the size of a pointer (git-lfs, docs/spec.md)."""
+"""Upper limit of the size of a pointer, by the specification of Git LFS."""
 
 
 @dataclass(frozen=True)
