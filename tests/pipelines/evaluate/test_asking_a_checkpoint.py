@@ -199,6 +199,7 @@ def test_a_system_prompt_is_part_of_the_question_the_key_and_the_protocol(
 SYSTEMLESS = {
     "left out": "{% for m in messages if m.role != 'system' %}{{ m.content }}\n{% endfor %}",
     "refused": "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}Q:",
+    "quoted": "{% if messages[0].role == 'system' %}{{ raise_exception(messages[0].content) }}{% endif %}Q:",
 }
 
 
