@@ -242,7 +242,6 @@ def trained_further(size: Size, contender: Contender, batches: Mixture, start: P
     plan = replace(
         plan_of(folder, contender.config, contender.length, size, steps, start),
         schedule=schedule,
-        first_tokens=size.base_tokens,
         tokens_per_step=LAST_STEP_TOKENS,
     )
     train(plan, Drawn(batches, contender.length, LAST_STEP_TOKENS), Silent())

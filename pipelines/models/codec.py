@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.store.integrity import read_committed
-from pipelines.artifacts.tokenization.chat_template import ChatTemplate
+from pipelines.artifacts.tokenization.chat_template import ChatTemplate, Messages
 from pipelines.artifacts.tokenization.tokenizer import (
     CHAT_END,
     CONFIG_FILE,
@@ -15,7 +15,6 @@ from pipelines.artifacts.tokenization.tokenizer import (
     read_tokenizer,
 )
 
-Messages = Sequence[Mapping[str, str]]
 """Turns of a chat, each with `role` and `content`."""
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from arctic_model.inference.language_model import SlotCache, added_mask
 from infra.host.packages import broken, require
-from pipelines.artifacts.tokenization.chat_template import TemplateError
+from pipelines.artifacts.tokenization.chat_template import Messages, TemplateError
 from pipelines.artifacts.tokenization.tokenizer import switch_off_sampling
-from pipelines.models.codec import Messages, TextCodec
+from pipelines.models.codec import TextCodec
 from pipelines.models.source import STORED, ModelSource
 
 TOLERANCE = {torch.float32: 1e-3}

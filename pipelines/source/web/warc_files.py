@@ -57,12 +57,11 @@ class WarcFiles(WarcInput):
 def read_pages(path: Path, sink: DocumentSink, origin: str | None = None, part: FilePart | None = None) -> None:
     """Take the documents of every response in `part` of the WARC file `path`, known as `origin` if that is not its
     name. A file that has no record, such as a server's error page, is counted as lost."""
-    damages: list[Damage | None] = []
+    is_lost: bool | None = None
     for response in read_responses(path, part=part):
-        if len(damages) < 2:
-            damages.append(response if isinstance(response, Damage) else None)
+        is_lost = is_lost is None and isinstance(response, Damage) and response.reason == NO_RECORD
         take_page(response, sink, origin or path.name)
-    sink.counts["lost_files"] += part is None and [each and each.reason for each in damages] == [NO_RECORD]
+    sink.counts["lost_files"] += part is None and bool(is_lost)
 
 
 def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> None:

@@ -16,7 +16,7 @@ from pipelines.artifacts.evaluation import SAMPLES, SAMPLES_FILE
 from pipelines.cli import main
 from pipelines.errors import NotInStoreError, OptionError
 from pipelines.lineage.runs import find_run, read_runs
-from pipelines.run_report import write_report
+from pipelines.run_report import recipe_changes, write_report
 
 OLD, NEW = "demo-20260101-100000-aaaa", "demo-20260102-100000-bbbb"
 BETTER = "f" * 12
@@ -119,6 +119,17 @@ def test_a_run_without_results_has_no_page(tmp_path: Path) -> None:
     log(tmp_path, OLD, 1e9, {"source[web]": "0" * 12}, 0.01, "failed")
     with pytest.raises(NotInStoreError, match=r"lacks \(source\[web\]\)"):
         write_report(tmp_path, "", None, tmp_path / "page.html")
+
+
+def test_recipes_differ_field_by_field_in_words_and_lists_of_other_lengths_as_a_whole(store: Path) -> None:
+    before = {"phases": [{"tokens": 1}, {"tokens": 2}], "names": ["a"], "same": {"x": None}}
+    after = {"phases": [{"tokens": 1}, {"tokens": 3}], "names": ["a", "b"], "same": {"x": None}, "new": True}
+    run = read_runs(store)[0]
+    assert recipe_changes(*(replace(run, recipe={"run": plain}) for plain in (before, after))) == [
+        ("phases.2.tokens", "2", "3"),
+        ("names", "['a']", "['a', 'b']"),
+        ("new", "not set", "True"),
+    ]
 
 
 def test_the_command_lists_runs_and_compares_two(

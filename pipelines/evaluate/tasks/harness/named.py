@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.host.packages import PackageError, require
 from pipelines.evaluate.data.files import rows_of
@@ -25,7 +25,9 @@ from pipelines.evaluate.tasks.harness.lm_eval_package import (
 from pipelines.evaluate.tasks.harness.pages import DATASETS, HarnessPage, measure_name
 from pipelines.evaluate.tasks.harness.task import right_choice
 
-Messages = Sequence[Mapping[str, str]]
+if TYPE_CHECKING:
+    from pipelines.artifacts.tokenization.chat_template import Messages
+
 PREFIX = f"{PACKAGE}:"
 FILE_LOADERS = ("json", "csv", "parquet", "text")
 """Values of `dataset_path` that name files and not a dataset of the Hub."""
@@ -148,7 +150,7 @@ class NamedHarnessTask:
         """The requests that the harness builds for a question, in the chat or not."""
         messages: list[Mapping[str, str]] = []
 
-        def render(conversation: Messages, **_: object) -> str:
+        def render(conversation: "Messages", **_: object) -> str:
             messages.extend(conversation)
             return ""
 
@@ -178,7 +180,7 @@ class NamedHarnessTask:
             delimiter=self._task.config.fewshot_delimiter,
         )
 
-    def _request(self, instance: Any, messages: Messages) -> Request:
+    def _request(self, instance: Any, messages: "Messages") -> Request:
         kind, arguments = instance.request_type, instance.args
         if kind == "loglikelihood":
             return LogLikelihood(*arguments)
@@ -273,7 +275,7 @@ class NamedHarnessTask:
         return f"Put its splits there as {folder}/<split>.jsonl."
 
 
-def _conversation(request: Generation, messages: Messages) -> Generation:
+def _conversation(request: Generation, messages: "Messages") -> Generation:
     """The request whose prompt is the last of `messages` that the user says; the assistant's behind it is begun."""
     turns = [(each["role"], each["content"]) for each in messages]
     opening = turns.pop()[1] if turns[-1][0] == "assistant" else ""
