@@ -30,11 +30,21 @@ _MIN_MARKUP_SHARE = 0.02
 _ENDIAN = ("le", "be")
 _LABELS = {"x-mac-cyrillic": "mac-cyrillic", "x-mac-ukrainian": "mac-cyrillic"}
 """Labels of the WHATWG standard that the table at hand lacks."""
-_SUPERSETS = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+_SUPERSETS = {
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso2022_jp": "iso2022_jp_ext",
+    "iso8859-11": "cp874",
+}
 """Codecs of Python for the WHATWG standard's meaning of a name."""
+_JIS = ("euc_jp", "iso2022_jp_ext")
+"""Codecs of Python that lack characters of the WHATWG standard's JIS X 0208, which Windows added."""
+_JIS_ROWS = 94
 _DETECTED = {"koi8-r": "koi8-u"}
 """Where the statistics cannot tell two charsets: KOI8-U has letters in the place of a few lines and corners."""
-_SINGLE_BYTE = ("cp125", "cp866", "iso8859", "koi8", "mac-")
+_SINGLE_BYTE = ("cp125", "cp866", "cp874", "iso8859", "koi8", "mac-")
 _MIN_SEQUENCES = 3
 """Sequences of UTF-8 from which valid text is no chance: one or two characters of GBK or EUC may be valid, too."""
 _WESTERN = ("cp1252", "iso8859-1", "iso8859-15")
@@ -108,13 +118,36 @@ def _decode(body: bytes, declared: list[str], is_stated_wide: bool) -> str:
     if is_utf8 and not fits_by_chance and not body.isascii():
         return utf8
     for charset in _candidates(body, stated):
-        text = body.decode(charset, "replace")
+        text = _read(body, charset)
         if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
             return unicodedata.normalize("NFC", text) if charset == "cp1258" else text
     if is_utf8:
         return utf8
-    guessed = body.decode(_detected(body) or "utf-8", "replace")
+    guessed = _read(body, _detected(body) or "utf-8")
     return min(guessed, utf8, key=lambda text: text.count("\ufffd"))
+
+
+def _read(body: bytes, charset: str) -> str:
+    return body.decode(charset, _of_windows.__name__ if charset in _JIS else "replace")
+
+
+def _of_windows(error: UnicodeError) -> tuple[str, int]:
+    """The character of Windows in a cell of JIS X 0208 that the standard leaves empty, such as ① and ㈱, and
+    the position behind it, as an error handler returns them: Shift_JIS packs two rows into one lead byte."""
+    assert isinstance(error, UnicodeDecodeError)
+    pair = error.object[error.start : error.start + 2]
+    row, cell = ((byte & 0x7F) - 0x21 for byte in pair) if len(pair) == 2 else (-1, -1)
+    if not (0 <= row < _JIS_ROWS and 0 <= cell < _JIS_ROWS) or (pair[0] ^ pair[1]) & 0x80:
+        return "\ufffd", error.end
+    lead = row // 2 + (0x81 if row < 62 else 0xC1)
+    trail = cell + (0x9F if row % 2 else 0x40 + (cell >= 63))
+    try:
+        return bytes((lead, trail)).decode("cp932"), error.start + 2
+    except UnicodeDecodeError:
+        return "\ufffd", error.start + 2
+
+
+codecs.register_error(_of_windows.__name__, _of_windows)
 
 
 def _candidates(body: bytes, stated: list[str]) -> list[str]:

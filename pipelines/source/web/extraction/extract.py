@@ -22,7 +22,7 @@ from pipelines.source.web.extraction.stated import stated_besides, stated_instea
 from pipelines.source.web.extraction.text import prose, tidy, without_repeats
 from pipelines.source.web.extraction.visible import visible_page
 
-EXTRACTION_VERSION = 13
+EXTRACTION_VERSION = 14
 """Part of the key of every input with HTML pages. Raise it with any change of the text that a page gives."""
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages

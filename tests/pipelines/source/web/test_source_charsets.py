@@ -323,3 +323,65 @@ def test_bytes_of_the_macintosh_and_of_vietnamese_windows_are_read_undeclared(he
 def test_their_lookalikes_are_read_as_declared(text, charset):
     html = f"<meta charset={charset}>{text}"
     assert decode(html.encode(charset), "text/html; charset=iso-8859-1") == html
+
+
+JAPANESE = "夜のうちに川の水が増え、町の人々は橋へ見に行きました。"
+OF_WINDOWS = "①⑳ⅠⅩ㍉㌔㎜㈱№℡㍾∮"
+"""Row 13 of JIS X 0208 as Windows fills it; JIS X 0213 took it over, so another codec of Python encodes it."""
+
+
+def in_seven_bits(text: str) -> bytes:
+    """ISO-2022-JP: the bytes of EUC without their high bits, between the sequences that shift."""
+    return b"\x1b$B" + bytes(byte & 0x7F for byte in text.encode("euc_jis_2004")) + b"\x1b(B"
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoded"),
+    [
+        ("euc-jp", (JAPANESE + OF_WINDOWS + JAPANESE).encode("euc_jis_2004")),
+        ("iso-2022-jp", in_seven_bits(JAPANESE + OF_WINDOWS + JAPANESE)),
+    ],
+)
+@pytest.mark.parametrize("statement", ["header", "meta", "none"])
+def test_japanese_pages_have_the_signs_of_windows(charset, encoded, statement):
+    meta = f"<meta charset={charset}>" if statement == "meta" else ""
+    body = meta.encode() + b"<p>" + encoded + b"</p>"
+    read = decode(body, f"text/html; charset={charset}" if statement == "header" else "text/html")
+    assert read == f"{meta}<p>{JAPANESE}{OF_WINDOWS}{JAPANESE}</p>"
+
+
+def test_names_that_only_windows_has_are_read_in_euc():
+    # Row 92, cell 66: NEC's selection of IBM's characters.
+    body = "山本と".encode("euc_jp") + b"\xfc\xe2" + "橋".encode("euc_jp")
+    assert decode(body, "text/html; charset=euc-jp") == "山本と髙橋"
+
+
+def test_half_width_katakana_are_read_in_seven_bits():
+    assert decode(b"<p>\x1b(I6E\x1b(B</p>", "text/html; charset=iso-2022-jp") == "<p>ｶﾅ</p>"
+
+
+@pytest.mark.parametrize("charset", ["euc-jp", "iso-2022-jp"])
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_as_japanese_or_refused(charset, body):
+    try:
+        decode("夜".encode(charset) * 40 + body, f"text/html; charset={charset}").encode()
+    except UndecodablePageError:
+        return
+
+
+CANTONESE = "我哋喺香港嘅碼頭等船，佢話啲人成日都遲到，咗半個鐘頭先至開船。嗰個船長唔肯講嘢。"
+
+
+@pytest.mark.parametrize("label", ["big5", "big5-hkscs", "cn-big5"])
+@pytest.mark.parametrize("stated", ["header", "meta"])
+def test_big5_has_the_characters_of_hong_kong_and_eten(label, stated):
+    meta = f"<meta charset={label}>" if stated == "meta" else ""
+    header = f"text/html; charset={label}" if stated == "header" else "text/html"
+    for text, codec in ((CANTONESE, "big5hkscs"), ("夜裡河水上漲，墻上有一隻恒心的貓，碁盤銹了。", "cp950")):
+        assert decode(f"{meta}<p>{text}".encode(codec), header) == f"{meta}<p>{text}"
+
+
+@pytest.mark.parametrize("label", ["tis-620", "windows-874", "iso-8859-11"])
+def test_thai_has_the_quotes_of_windows(label):
+    text = "<p>“เรือข้ามฟาก” ออกจากท่าทุกเช้า – เวลาหกโมง…"
+    assert decode(text.encode("cp874"), f"text/html; charset={label}") == text
