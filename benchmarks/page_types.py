@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.source.web.extraction.dom import length
 from pipelines.source.web.extraction.layout.boilerplate import main_part_of
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, WEIGHTS, features
+from pipelines.source.web.extraction.markup import Markup
 from pipelines.source.web.extraction.visible import visible_page
 
 ARTICLE_WEIGHT = 0.3
@@ -87,7 +88,7 @@ def _features(html: str) -> dict[str, float]:
     if body is None:
         return {}
     main, text, characters, shares = main_part_of(body, length(body))
-    return dict(features(html, main.html or "", text, characters, shares))
+    return dict(features(html, Markup(main.html or ""), text, characters, shares))
 
 
 def _model() -> Pipeline:

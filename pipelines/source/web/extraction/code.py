@@ -6,13 +6,13 @@ becomes a `pre` with a text of whole lines and without numbers.
 
 import re
 from collections.abc import Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import cast
 
 from resiliparse.parse.html import ElementNode, HTMLTree, Node
 
 from pipelines.source.web.extraction.dom import inked, new_text, remove_all
-from pipelines.source.web.extraction.markup import Markup, names_in
+from pipelines.source.web.extraction.markup import Markup
 
 LITERAL_TAGS = ("xmp", "listing", "plaintext")
 """Elements of old HTML that a browser prints as they are written."""
@@ -91,23 +91,16 @@ _LINE_OR_LISTING = f"pre,td,th,table,{_ROWS},{_SPANS}"
 
 def code_in(page: Markup) -> list[int]:
     """The elements below the body of a page that hold code, in its order."""
-    may_be_called = any(name in page.html for name in CODE_NAMES)
-    called = (
-        {each for each in set(page.attributes) if "class=" in each and _is_called_code(each)} if may_be_called else ()
-    )
-    if not called and CODE_TAGS.isdisjoint(page.tags):
-        return []
-    indexed = islice(enumerate(zip(page.tags, page.attributes, strict=True)), 1, None)
-    return [index for index, (tag, attributes) in indexed if tag in CODE_TAGS or attributes in called]
+    called = {each for each, (names, _) in page.names.items() if names and not CODE_NAMES.isdisjoint(names.split())}
+    tagged = page.elements(CODE_TAGS)
+    if not called:
+        return tagged
+    return sorted({*tagged, *(index for index, each in enumerate(page.attributes) if index and each in called)})
 
 
 def lines_of_code(page: Markup) -> set[str]:
     """The lines of a page that are in elements of code, without the blanks around them."""
     return {line.strip() for listing in code_in(page) for line in page.text(listing).splitlines()}
-
-
-def _is_called_code(attributes: str) -> bool:
-    return not CODE_NAMES.isdisjoint(names_in(attributes)[0].split())
 
 
 def may_be_editor(element: ElementNode) -> bool:

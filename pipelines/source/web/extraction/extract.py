@@ -104,8 +104,6 @@ def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "tex
     html = html[:MAX_CHARACTERS]
     if _XML.match(html):
         html = _EMPTY_ELEMENT.sub(r"<\1\2></\1>", html)
-    if html.count("<option") + html.count("<OPTION") > MAX_OPTIONS:
-        html = _OPTION.sub("", html)
     try:
         return _extract(html, extractor, FORMATS[text_format])
     except UnicodeEncodeError:  # lone surrogates, which the parser refuses
@@ -114,6 +112,9 @@ def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "tex
 
 def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
     num_tags = html.count("<")
+    if num_tags > MAX_OPTIONS and html.count("<option") + html.count("<OPTION") > MAX_OPTIONS:
+        html = _OPTION.sub("", html)
+        num_tags = html.count("<")
     nesting = _nesting(html, num_tags)
     if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
         return Extraction(_without_tags(html), "none", "", None)

@@ -7,7 +7,8 @@ attribute in double quotes and five entities.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 VOID = frozenset(
@@ -56,24 +57,37 @@ class Markup:
         inked_texts = texts.replace(" ", "").replace("\n", "").replace("\t", "")
         self.characters: list[int] = list(map(len, inked_texts.split("\0")))
         """The characters of each text that are not blank."""
-        self.ends: list[int] = self._ends()
+        self.ends: list[int] = list(range(len(self.tags)))
         """The index of the end tag of each element that has one; of all other tags their own."""
+        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        """The elements of each tag that has an end tag."""
+        self._read_elements()
 
-    def _ends(self) -> list[int]:
-        tags, ends = self.tags, list(range(len(self.tags)))
+    def _read_elements(self) -> None:
+        tags, ends, places = self.tags, self.ends, self._places
         begun: list[int] = []
         for index, tag in enumerate(tags):
             if not tag or tag in VOID:
                 continue
             if tag[0] != "/":
                 begun.append(index)
+                places[tag].append(index)
             elif begun and tags[begun[-1]] == tag[1:]:
                 ends[begun.pop()] = index
             elif any(tags[each] == tag[1:] for each in begun):  # text that looks like tags began the others
                 while tags[start := begun.pop()] != tag[1:]:
                     ends[start] = index
                 ends[start] = index
-        return ends
+
+    @cached_property
+    def names(self) -> Mapping[str, tuple[str, str]]:
+        """Class names and id, as of `names_in`, among the attributes of all elements that have any."""
+        return {each: names_in(each) for each in set(self.attributes) if each}
+
+    def elements(self, names: Iterable[str]) -> list[int]:
+        """The elements that are left with one of these tags, in the order of the page; of tags that have an end."""
+        tags = self.tags
+        return sorted(index for name in names for index in self._places.get(name, ()) if tags[index])
 
     @cached_property
     def parents(self) -> list[int]:

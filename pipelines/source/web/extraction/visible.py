@@ -187,7 +187,7 @@ class _Special:
         elif tag in ("button", "label"):
             (self.wrappers if element.matches(_NO_CONTROLS) else self.figures).append(element)
         self.has_editors |= tag in ("div", "table") and may_be_editor(element)
-        self.has_formulas |= tag in ("math", "mjx-container", "img")
+        self.has_formulas |= tag in ("math", "mjx-container") or (tag == "img" and element.matches(IMAGES_OF_FORMULAS))
 
     def _sort_by_attributes(self, element: ElementNode, tag: str) -> None:
         style = element.get_attribute("style")

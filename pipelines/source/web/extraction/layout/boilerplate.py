@@ -71,8 +71,8 @@ def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: boo
     main_html = body.html or ""
     if not has_captions and "<figure" in main_html and open_figures(main):
         main_html = body.html or ""
-    kind = page_type(html, main_html, text, characters, shares)
     page = Markup(main_html)
+    kind = page_type(html, page, text, characters, shares)
     prune(page, 0 if main is body else 1, characters, RULES[kind])
     return kind, page
 

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from pipelines.source.web.extraction.markup import Markup
+
 PAGE_TYPES = ("article", "collection", "documentation", "forum", "listing", "product", "service")
 WEIGHTS = Path(__file__).with_name("page_types.json")
 
-_TAGS = ("a", "article", "blockquote", "code", "dt", "form", "h2", "h3", "h4", "img", "input", "li", "p", "pre")
-_MORE_TAGS = ("section", "table", "td", "time")
-_TAG = re.compile(rf"<({'|'.join(_TAGS + _MORE_TAGS)})[ >]")
+_TAGS = (
+    *("a", "article", "blockquote", "code", "dt", "form", "h2", "h3", "h4", "img", "input", "li", "p", "pre"),
+    *("section", "table", "td", "time"),
+)
 _SCHEMA_TYPE = re.compile(r'"@type"\s*:\s*(?:\[\s*)?"(?:https?:\\?/\\?/schema\.org\\?/)?(\w+)"')
 _OPEN_GRAPH_TYPE = re.compile(r"""<meta[^<>]*\bog:type["'][^<>]*""", re.IGNORECASE)
 _CONTENT = re.compile(r"""\bcontent\s*=\s*["']?([\w:.]+)""", re.IGNORECASE)
@@ -47,26 +50,28 @@ _OF_SCHEMA = {schema: name for name, schemas in _SCHEMAS.items() for schema in s
 _OF_PATH_WORD = {word: name for name, words in _PATH_WORDS.items() for word in words.split()}
 
 
-def page_type(html: str, main_html: str, text: str, characters: int, shares: Sequence[float]) -> str:
-    """One of PAGE_TYPES, for a page of which `main_html` and `text` are the main part's, with its `characters` that are
-    not blank; `shares` as in `features`."""
+def page_type(html: str, main: Markup, text: str, characters: int, shares: Sequence[float]) -> str:
+    """One of PAGE_TYPES, for a page with this main part, of `text` and so many `characters` that are not blank;
+    `shares` as in `features`."""
     bias, weights = _model()
     scores = list(bias)
-    for name, value in features(html, main_html, text, characters, shares):
+    for name, value in features(html, main, text, characters, shares):
         for number, weight in enumerate(weights.get(name, ())):
             scores[number] += weight * value
     return PAGE_TYPES[scores.index(max(scores))]
 
 
 def features(
-    html: str, main_html: str, text: str, characters: int, shares: Sequence[float]
+    html: str, main: Markup, text: str, characters: int, shares: Sequence[float]
 ) -> Iterator[tuple[str, float]]:
     """Names and values of all that is not 0. `shares`: of the page outside of navigation, and of the main part in
     that."""
     yield from (("outside navigation", shares[0]), ("main", shares[1]))
     yield from _of_head(html)
-    for name, count in Counter(_TAG.findall(main_html)).items():
-        yield f"<{name}>", math.log1p(count)
+    counts = Counter(main.tags)
+    for name in _TAGS:
+        if count := counts[name]:
+            yield f"<{name}>", math.log1p(count)
     yield from _of_text(text, characters)
 
 

@@ -45,7 +45,7 @@ def prune(page: Markup, main: int, characters: int, rules: Rules) -> None:
     """Remove the boilerplate below the element `main` of a page, which has so many `characters` that are not blank."""
     pruning = _Pruning(page, main, rules)
     left = max(0, characters - pruning.remove_named(characters))
-    if rules.link_lists and "a" in page.tags:
+    if rules.link_lists and page.elements(["a"]):
         if left < characters:
             pruning.measure()
         pruning.remove_link_lists(left)
@@ -59,7 +59,7 @@ class _Pruning:
         self._below = range(main + 1, page.ends[main])
         self._in_code = Outermost(page, code_in(page))
         self._has_code = any(each in self._below for each in self._in_code.starts)
-        self._headings = [index for index, tag in enumerate(page.tags) if tag in _HEADINGS]
+        self._headings = page.elements(_HEADINGS)
         self._headed: bool | None = None
         self._called: bool | None = None
         self.measure()
@@ -68,7 +68,7 @@ class _Pruning:
         """Count the characters before each tag, and those of the links and listings."""
         tags = self._page.tags
         self._before: list[int] = list(accumulate(self._page.characters, initial=0))
-        self._links = [index for index, tag in enumerate(tags) if tag == "a"]
+        self._links = self._page.elements(["a"])
         self._in_links: list[int] = list(accumulate(map(self._length, self._links), initial=0))
         self._listings = [index for index in self._in_code.starts if tags[index]]
         self._in_listings: list[int] = list(accumulate(map(self._length, self._listings), initial=0))
@@ -76,17 +76,14 @@ class _Pruning:
     def remove_named(self, total: int) -> int:
         """Remove the blocks that are boilerplate by their names; returns how many characters went of `total`."""
         tags, attributes = self._page.tags, self._page.attributes
-        named = [index for index in self._below if tags[index] in _NAMED]
-        names = {attributes[index] for index in named}
-        suspicious = {each for each in names if any(judge_names(*names_in(each)))}
-        named = [index for index in named if attributes[index] in suspicious]
+        suspicious = {each for each, names in self._page.names.items() if any(judge_names(*names))}
+        named = (index for index in self._below if attributes[index] in suspicious and tags[index] in _NAMED)
         return self._remove(named, lambda element: self._is_named_boilerplate(element, total), total)
 
     def remove_link_lists(self, total: int) -> int:
         """Remove the blocks that consist of links; returns how many characters went of `total`."""
-        tags, tables = self._page.tags, _tables_with_head(self._page)
-        linked = [index for index in self._below if tags[index] in _LINKED and index not in tables]
-        titles = [index for index, tag in enumerate(tags) if tag == "h1"]
+        tables, titles = _tables_with_head(self._page), self._page.elements(["h1"])
+        linked = (each for each in self._page.elements(_LINKED) if each in self._below and each not in tables)
         return self._remove(
             linked,
             # The title stays among links, such as breadcrumbs.
@@ -179,8 +176,8 @@ class _Pruning:
             return True
         if self._headed is None:
             page = self._page
-            blocks = (index for index in self._below if page.tags[index] in _HEADED and "id=" in page.attributes[index])
-            headed = (index for index in blocks if self._repeated_heading(index) is not None)
+            blocks = (each for each in page.elements(_HEADED) if each in self._below and "id=" in page.attributes[each])
+            headed = (each for each in blocks if self._repeated_heading(each) is not None)
             self._headed = sum(1 for _ in islice(headed, MIN_HEADED_BLOCKS)) == MIN_HEADED_BLOCKS
         return self._headed
 
@@ -197,7 +194,7 @@ class _Pruning:
         if not self._repeats_heading_in_class(element):
             return False
         if self._called is None:
-            blocks = (index for index in self._below if self._page.tags[index] in ("section", "div"))
+            blocks = (each for each in self._page.elements(("section", "div")) if each in self._below)
             called = Outermost(self._page, filter(self._repeats_heading_in_class, blocks))
             self._called = sum(map(self._length, called.starts)) > MAX_NAMED_SHARE * total
         return self._called
@@ -238,8 +235,8 @@ class _Pruning:
 
 
 def _tables_with_head(page: Markup) -> Outermost:
-    heads = [index for index, tag in enumerate(page.tags) if tag == "th"]
-    tables = (index for index, tag in enumerate(page.tags) if tag == "table") if heads else ()
+    heads = page.elements(["th"])
+    tables = page.elements(["table"]) if heads else ()
     return Outermost(
         page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
     )

@@ -62,12 +62,11 @@ class _Parts:
     @cached_property
     def _whole(self) -> Outermost:
         page = self._page
-        texts = (index for index, tag in enumerate(page.tags) if tag in _TEXTS)
-        return Outermost(page, sorted({*texts, *code_in(page), *tables_of_data(page)}))
+        return Outermost(page, sorted({*page.elements(_TEXTS), *code_in(page), *tables_of_data(page)}))
 
     @cached_property
     def _footnotes(self) -> Outermost:
-        return Outermost(self._page, (index for index, tag in enumerate(self._page.tags) if tag == "sup"))
+        return Outermost(self._page, self._page.elements(["sup"]))
 
     def _text(self, block: Sequence[int]) -> str:
         return " ".join("".join(self._page.texts[piece] for piece in block).split())

@@ -9,8 +9,7 @@ _HEADING_MARK = "# "
 def from_title(text: str, page: Markup) -> str:
     """`text`, plain or in Markdown, from the first line on that is an `h1` of `page`, if it has more prose below that
     line than above; all of it otherwise."""
-    headings = (page.text(index) for index, tag in enumerate(page.tags) if tag == "h1")
-    titles = {" ".join(heading.split()) for heading in headings} - {""}
+    titles = {" ".join(page.text(heading).split()) for heading in page.elements(["h1"])} - {""}
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.removeprefix(_HEADING_MARK) in titles), 0)
     above, below = "\n".join(lines[:first]), "\n".join(lines[first:])

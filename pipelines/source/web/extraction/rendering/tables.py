@@ -1,6 +1,6 @@
 """Tables of data: a row a line, with any content of its cells."""
 
-from pipelines.source.web.extraction.markup import Markup, attribute
+from pipelines.source.web.extraction.markup import Markup, Outermost, attribute
 from pipelines.source.web.extraction.rendering.styles import Style
 
 MAX_CELL_CHARACTERS = 1000
@@ -38,17 +38,21 @@ class _Shape:
 def tables_of_data(page: Markup) -> set[int]:
     """The tables of a page that hold data: at least two cells in a row, no table inside."""
     data: set[int] = set()
-    if "table" not in page.tags:
-        return data
+    for table in Outermost(page, page.elements(["table"])).starts:
+        data |= _tables_of_data_in(page, table)
+    return data
+
+
+def _tables_of_data_in(page: Markup, outermost: int) -> set[int]:
+    data: set[int] = set()
     around: list[_Shape] = []
-    for index, (tag, text) in enumerate(zip(page.tags, page.texts, strict=True)):
+    for index in range(outermost, page.ends[outermost] + 1):
+        tag, text = page.tags[index], page.texts[index]
         if tag == "table":
             if around:
                 around[-1].is_data = False
             around.append(_Shape(index))
             around[-1].read_text(text)
-        elif not around:
-            continue
         elif tag == "/table":
             table = around.pop()
             if table.is_data and table.num_rows and table.most_cells >= 2:

@@ -9,7 +9,7 @@ from pipelines.source.web.extraction.code import CODE, code_in
 from pipelines.source.web.extraction.dom import inked, remove_all
 from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.extraction.layout.boilerplate import NO_TEXT
-from pipelines.source.web.extraction.markup import Markup, names_in
+from pipelines.source.web.extraction.markup import VOID, Markup, names_in
 from tests.pipelines.source.web.extraction.test_extract_selectors import PAGES, body_of
 
 COMMENTS = ("<!-- <p class=a> -->", "<!-- span>gone</span -->")
@@ -60,6 +60,18 @@ def test_what_is_left_without_an_element_is_what_the_parser_leaves(html, number)
     assert list(filter(None, page.tags)) == list(filter(None, left.tags))
     assert "".join(page.texts) == "".join(left.texts)
     assert sum(page.characters) == sum(left.characters)
+
+
+@given(html=PAGES, number=st.integers(0, 99))
+def test_elements_of_some_tags_are_those_that_are_left(html, number):
+    body = body_of(html)
+    elements, page = printed(body), Markup(body.html)
+    places = elements_of(page)
+    if number := number % len(elements):
+        page.remove(places[number])
+    left = {index: each.tag for index, each in zip(places, elements, strict=True) if page.tags[index]}
+    for names in (["p"], ["h1", "div", "a"], sorted(set(left.values()) - VOID)):
+        assert page.elements(names) == [index for index, tag in left.items() if tag in names]
 
 
 @given(html=PAGES)

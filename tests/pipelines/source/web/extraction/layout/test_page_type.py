@@ -13,6 +13,7 @@ from pipelines.source.web.extraction.dom import length
 from pipelines.source.web.extraction.extract import extract, extract_page
 from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, WEIGHTS, page_type
+from pipelines.source.web.extraction.markup import Markup
 from pipelines.source.web.extraction.visible import visible_page
 from tests.kit.real_data import REAL_DATA
 
@@ -63,7 +64,7 @@ def test_a_page_is_of_the_type_that_its_marks_and_blocks_say(expected):
 
 def test_each_type_has_rules_and_an_empty_page_has_a_type():
     assert set(RULES) == set(PAGE_TYPES)
-    assert page_type("", "", "", 0, (0, 0)) in PAGE_TYPES
+    assert page_type("", Markup(""), "", 0, (0, 0)) in PAGE_TYPES
 
 
 @pytest.mark.parametrize(("kind", "count"), [("collection", 24), ("listing", 30)])
