@@ -4,6 +4,7 @@ Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 """
 
 import re
+import unicodedata
 from html import unescape
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ _EMPTY_ELEMENT = re.compile(
 text behind it."""
 _OPTION = re.compile(r"<option\b[^<>]*+>[^<]*+(?:</option\s*>)?", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
+_CUNEIFORM = range(0x12000, 0x1239A)
+"""Signs that Python prints, more than there are format characters."""
 
 
 class Extraction(NamedTuple):
@@ -188,6 +191,16 @@ def _trafilatura(html: str, output_format: str) -> tuple[str, str]:
 
     try:
         page = without_surroundings(html)
-        return tidy(trafilatura.extract(page, output_format=output_format, include_comments=False) or ""), ""
+        signs = _signs_of_marks(page)
+        page = page.translate(str.maketrans(signs))
+        text = trafilatura.extract(page, output_format=output_format, include_comments=False) or ""
+        return tidy(text.translate(str.maketrans({sign: mark for mark, sign in signs.items()}))), ""
     except (RecursionError, ValueError) as error:
         return "", type(error).__name__
+
+
+def _signs_of_marks(page: str) -> dict[str, str]:
+    """For each format character of a page, such as a joiner, a sign that the page lacks: trafilatura drops characters
+    that Python does not print, also those that shape words and emoji."""
+    marks = sorted(mark for mark in set(page) if unicodedata.category(mark) == "Cf")
+    return dict(zip(marks, (sign for sign in map(chr, _CUNEIFORM) if sign not in page), strict=False))

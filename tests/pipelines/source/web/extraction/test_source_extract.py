@@ -154,6 +154,21 @@ def test_trafilatura_has_a_second_look_where_pruning_left_little_of_the_prose():
     assert engine == "trafilatura" and SENTENCE.strip() in text
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("می\u200cخواهم کتاب\u200cها را بخوانم", id="Persian: no joining"),
+        pytest.param("क्\u200dष और श्री\u200c के", id="Hindi: half letters"),
+        pytest.param("the family \U0001f468\u200d\U0001f469\u200d\U0001f467", id="an emoji of three"),
+        pytest.param("שלום (abc)\u200f רב", id="Hebrew: a mark of direction"),
+        pytest.param("𒀀 می\u200cخواهم", id="beside a sign that stands for another"),
+    ],
+)
+def test_trafilatura_keeps_the_marks_that_shape_words(words):
+    text, engine = extract(HIDDEN_STORY.replace(SENTENCE, f"{words} {SENTENCE}"), "cascade")
+    assert engine == "trafilatura" and f"{words} {SENTENCE}".strip() in text
+
+
 @pytest.mark.parametrize("error", [RecursionError("too deep"), ValueError("no XML")])
 def test_the_engine_tells_where_trafilatura_broke_down(error, monkeypatch):
     import trafilatura
