@@ -7,11 +7,10 @@ becomes a `pre` with a text of whole lines and without numbers.
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 from resiliparse.parse.html import ElementNode, HTMLTree, Node
 
-from pipelines.source.web.extraction.dom import inked, new_text, remove_all
+from pipelines.source.web.extraction.dom import inked, new_element, new_text, remove_all
 from pipelines.source.web.extraction.markup import Markup
 
 LITERAL_TAGS = ("xmp", "listing", "plaintext")
@@ -221,7 +220,7 @@ def _write_lines(tree: HTMLTree, listing: ElementNode, lines: Sequence[str]) -> 
 
 
 def _listing(tree: HTMLTree, lines: Sequence[str]) -> ElementNode:
-    block = cast(ElementNode, tree.create_element("pre"))
+    block = new_element(tree, "pre")
     block.append_child(_text(tree, lines))
     return block
 

@@ -51,3 +51,8 @@ def open_figures(element: ElementNode) -> bool:
 def new_text(tree: HTMLTree, text: str) -> Node:
     """A text node that belongs to `tree` and is not yet inserted."""
     return cast(Node, tree.create_text_node(text))
+
+
+def new_element(tree: HTMLTree, tag: str) -> ElementNode:
+    """An element without content that belongs to `tree` and is not yet inserted."""
+    return cast(ElementNode, tree.create_element(tag))

@@ -192,15 +192,15 @@ def _trafilatura(html: str, output_format: str) -> tuple[str, str]:
     try:
         page = without_surroundings(html)
         signs = _signs_of_marks(page)
-        page = page.translate(str.maketrans(signs))
+        page = page.translate(signs)
         text = trafilatura.extract(page, output_format=output_format, include_comments=False) or ""
-        return tidy(text.translate(str.maketrans({sign: mark for mark, sign in signs.items()}))), ""
+        return tidy(text.translate({sign: mark for mark, sign in signs.items()})), ""
     except (RecursionError, ValueError) as error:
         return "", type(error).__name__
 
 
-def _signs_of_marks(page: str) -> dict[str, str]:
+def _signs_of_marks(page: str) -> dict[int, int]:
     """For each format character of a page, such as a joiner, a sign that the page lacks: trafilatura drops characters
     that Python does not print, also those that shape words and emoji."""
     marks = sorted(mark for mark in set(page) if unicodedata.category(mark) == "Cf")
-    return dict(zip(marks, (sign for sign in map(chr, _CUNEIFORM) if sign not in page), strict=False))
+    return dict(zip(map(ord, marks), (sign for sign in _CUNEIFORM if chr(sign) not in page), strict=False))

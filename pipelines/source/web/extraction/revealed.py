@@ -22,8 +22,9 @@ def put_in_place(body: ElementNode, streamed: ElementNode) -> None:
     (place or streamed).replace_with(*streamed.child_nodes.values())
 
 
-def is_tab(element: ElementNode) -> bool:
-    """Whether an element is the panel of a tab, by its role or its names."""
-    if element.get_attribute("role") == "tabpanel":
+def is_panel(element: ElementNode) -> bool:
+    """Whether an element is the panel of a tab or of an accordion (ARIA's authoring practices), or the description of a
+    term, by its tag, role or names."""
+    if element.tag == "dd" or element.get_attribute("role") in ("tabpanel", "region"):
         return True
     return _TAB.search(f"{element.class_name or ''} {element.id or ''}") is not None

@@ -2,10 +2,10 @@
 
 Invisible is an element with the attribute `hidden` or `popover`, a dialog that is not open, and an element whose inline
 style does not display it, hides it, gives it no size or color, cuts it away or moves it off the screen. The panels of
-tabs are visible, as a click shows them, and what React's server sends late is where it belongs. An element that a page
-hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The headings of
-an accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters
-(furigana) are removed, as they would be in the middle of their words.
+tabs and accordions are visible, as a click shows them, and what React's server sends late is where it belongs. An
+element that a page hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the
+same. The headings of an accordion are buttons, which text extraction takes for controls: they are opened. Readings
+above characters (furigana) are removed, as they would be in the middle of their words.
 """
 
 import re
@@ -24,10 +24,11 @@ from pipelines.source.web.extraction.code import (
     write_literal,
     write_numbered,
 )
-from pipelines.source.web.extraction.css.hiding import is_hiding, keeps_lines, visible_again
-from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
+from pipelines.source.web.extraction.css.hiding import is_block, is_hiding, keeps_lines, visible_again
+from pipelines.source.web.extraction.dom import length, new_element, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
-from pipelines.source.web.extraction.revealed import is_streamed, is_tab, put_in_place
+from pipelines.source.web.extraction.markup import PHRASES
+from pipelines.source.web.extraction.revealed import is_panel, is_streamed, put_in_place
 
 MIN_VISIBLE_SHARE = 0.1
 """Share of a page's text that is visible below which a script reveals the page, and nothing hidden is taken out."""
@@ -49,13 +50,18 @@ _NO_CONTROLS = (
     "button:is([class*=accordion i],[class*=collapsible i]))"
 )
 """Buttons and labels that are headings, or contain elements that are not controls."""
-_FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
+_PREFIXED_MATH = r"mml\:math"
+_FORMULAS = f"script[type^='math/'],math,{_PREFIXED_MATH},mjx-container,{IMAGES_OF_FORMULAS}"
 _WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2),button:has(p)"
 """Elements that may contain most of a page."""
 _TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,{','.join(LITERAL_TAGS)},dialog,{_NO_CONTROLS},{_FORMULAS}"
-SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{FIRST_LINE},[style],[hidden],[popover],[aria-hidden=true]:not(:empty)"
+_CELL_ROLES = ("cell", "gridcell", "columnheader", "rowheader")
+_CELLS = ",".join(f"[role={role}]" for role in _CELL_ROLES)
+_ATTRIBUTES = f"[style],[hidden],[popover],[aria-hidden=true]:not(:empty),{_CELLS}"
+SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{FIRST_LINE},{_ATTRIBUTES}"
 """Markup that is not printed literally, in one search of the page."""
 _IFRAME = re.compile(r"<iframe\b", re.IGNORECASE)
+_PREFIX_OF_MATH = re.compile(r"(?<=</)mml:|(?<=<)mml:", re.IGNORECASE)
 _SHADOW = re.compile(r"<template\b[^>]{0,500}?\bshadowrootmode\b", re.IGNORECASE)
 """Start of a tree that a browser shows in place of its element's own content (HTML standard, "declarative shadow
 roots")."""
@@ -74,7 +80,10 @@ def visible_page(html: str) -> VisiblePage:
     """A page as a browser shows it."""
     tree = HTMLTree.parse(html)
     body = tree.body
-    if body is None:
+    if body is not None and body.tag is None:  # a page of frames
+        tree = HTMLTree.parse(_without_frames(tree))
+        body = tree.body
+    if body is None or body.tag is None:
         return VisiblePage(tree, 0)
     special = _Special.below(body)
     if special.swallows_page:
@@ -83,6 +92,7 @@ def visible_page(html: str) -> VisiblePage:
         plainer = _without_open_iframes(html)
     else:
         plainer = _without_shadows(html) if special.has_shadows else html
+        plainer = _PREFIX_OF_MATH.sub("", plainer) if special.has_prefixed_math else plainer
     if plainer != html:
         return visible_page(plainer)
     if special.has_formulas:
@@ -97,6 +107,8 @@ def visible_page(html: str) -> VisiblePage:
         characters = length(body)
     if special.has_editors:
         write_editors(tree, body)
+    for box in special.boxes:
+        _set_apart(tree, box)
     write_literal(tree, special.literal)
     write_numbered(tree, special.first_lines)
     if special.listings or special.has_editors:
@@ -108,6 +120,12 @@ def visible_page(html: str) -> VisiblePage:
     _open_most_of_the_page(body, special.figures, characters)
     characters += _open_most_of_the_page(body, special.noscripts, characters)
     return VisiblePage(tree, characters)
+
+
+def _without_frames(tree: HTMLTree) -> str:
+    """The page that a browser without frames shows."""
+    instead = tree.document.query_selector("noframes") if tree.document is not None else None
+    return (instead.text or "") if instead is not None else ""
 
 
 def _without_shadows(html: str) -> str:
@@ -151,7 +169,9 @@ class _Special:
         self.first_lines: list[ElementNode] = []
         self.literal: list[ElementNode] = []
         self.streamed: list[ElementNode] = []
-        self.has_formulas = self.has_editors = self.swallows_page = self.has_shadows = False
+        self.boxes: list[ElementNode] = []
+        self.has_formulas = self.has_prefixed_math = self.has_editors = False
+        self.swallows_page = self.has_shadows = False
 
     @classmethod
     def below(cls, body: ElementNode) -> Self:
@@ -166,6 +186,8 @@ class _Special:
             self.swallows_page |= "</noscript" in (element.text or "").lower()
         elif tag == "script":
             self.has_formulas = True
+        elif tag == "mml:math":
+            self.has_prefixed_math = True
         elif tag in _UNPRINTED:
             self.has_shadows |= tag == "template" and element.has_attribute("shadowrootmode")
             self.unprinted.append(element)
@@ -193,6 +215,8 @@ class _Special:
         style = element.get_attribute("style")
         if tag in LITERAL_TAGS or (style is not None and tag in _PREFORMATTED and keeps_lines(style)):
             self.literal.append(element)
+        if tag in PHRASES and ((style and is_block(style)) or element.get_attribute("role") in _CELL_ROLES):
+            self.boxes.append(element)
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
             self._sort_hidden(element)
         elif tag != "pre" and element.get_attribute("aria-hidden") == "true":
@@ -201,7 +225,7 @@ class _Special:
     def _sort_hidden(self, element: ElementNode) -> None:
         if is_streamed(element):
             self.streamed.append(element)
-        elif not is_tab(element):
+        elif not is_panel(element):
             self.maybe_hidden.append(element)
 
 
@@ -223,6 +247,16 @@ def _open_most_of_the_page(body: ElementNode, wrappers: Sequence[ElementNode], v
             opened += characters
             wrapper.replace_with(*wrapper.child_nodes.values())
     return opened
+
+
+def _set_apart(tree: HTMLTree, box: ElementNode) -> None:
+    """Put blanks around a cell, and line breaks around any other element that does not continue the line before it."""
+    around = box.parent_element
+    if around is None or box.closest("pre") is not None:
+        return
+    is_cell = box.get_attribute("role") in _CELL_ROLES
+    for place in (box, box.next_sibling):
+        around.insert_before(new_text(tree, " ") if is_cell else new_element(tree, "br"), place)
 
 
 def _join(tree: HTMLTree, ruby: ElementNode) -> None:

@@ -54,6 +54,7 @@ _OFFSETS = (
     *("inset-block", "inset-block-start", "inset-block-end", "text-indent", "margin-inline-start", "letter-spacing"),
 )
 _TO_THE_RIGHT = ("left", "inset-inline-start", "text-indent", "margin-left", "margin-inline-start")
+_BLOCK_DISPLAYS = frozenset({"block", "flex", "flow-root", "grid", "list-item", "table", "table-row"})
 _ROOM = {"height": ("height", "block-size"), "width": ("width", "inline-size")}
 _ENDS = {"height": ("top", "bottom"), "width": ("left", "right")}
 _OVERFLOWS = ("overflow", "overflow-x", "overflow-y")
@@ -72,6 +73,18 @@ def keeps_lines(style: str) -> bool:
     rules = declarations(style)
     blanks = rules.get("white-space", "")
     return blanks == "pre" or (blanks in ("pre-wrap", "break-spaces") and bool(_MONOSPACED.search(style.lower())))
+
+
+@lru_cache(maxsize=2**14)
+def is_block(style: str) -> bool:
+    """Whether an inline style makes its element a block."""
+    return declarations(style).get("display", "") in _BLOCK_DISPLAYS
+
+
+@lru_cache(maxsize=2**14)
+def is_fixed(style: str) -> bool:
+    """Whether an inline style keeps its element on the screen, above the page that moves below it."""
+    return declarations(style).get("position") == "fixed"
 
 
 def visible_again(element: ElementNode) -> list[ElementNode]:

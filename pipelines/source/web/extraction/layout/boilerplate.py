@@ -1,4 +1,4 @@
-"""Removes everything but prose from a parsed page: navigation, teasers, share buttons, link lists.
+"""Removes everything but prose from a parsed page: navigation, overlays, teasers, share buttons, link lists.
 
 The rules are those of published extractors, as CSS selectors over the DOM of resiliparse: link density and short blocks
 after boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.web.extraction.code import CODE, MIN_CODE_SHARE
+from pipelines.source.web.extraction.css.hiding import is_fixed
 from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, open_figures, remove_all
 from pipelines.source.web.extraction.layout.main_part import main_part
 from pipelines.source.web.extraction.layout.page_type import page_type
@@ -27,7 +28,7 @@ form around all (ASP.NET), an unclosed aside."""
 MIN_LEFT_AROUND = 0.05
 """Share of a page's text that remains without elements tagged as navigation, forms and asides."""
 
-_AROUND = (
+_TAGGED = (
     "nav,footer,aside,menu,dialog,"
     # Asked once whether there is such an attribute: most elements have none.
     "[role]:is([role=navigation],[role=contentinfo],[role=dialog],[role=search],[role=menu]),"
@@ -49,12 +50,13 @@ _CONSENT = (
 """The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
 _CONSENT_NAMES = frozenset(name.lower() for name in (*_CONSENT_IDS, *_CONSENT_CLASSES, *_MORE_CONSENT_CLASSES))
 _NOTE = re.compile(
-    r"(?:^|\s)(?:admonition|callout|note|hint|tip|doc-(?:tip|notice)|(?:doc-)?(?:end|foot)notes?|starlight-aside)"
+    r"(?:^|\s)(?:admonition|callout|note|hint|tip|doc-(?:tip|notice)|(?:doc-)?(?:end|foot)notes?|starlight-aside|(?:portable-)?infobox)"
     r"(?=$|[\s_-])",
     re.IGNORECASE,
 )
-"""Names and roles of an aside that is a part of its text: documentation sets its notes so, books their footnotes."""
-SURROUNDINGS = f"{_AROUND},{_CONSENT}"
+"""Names and roles of an aside that is a part of its text: documentation sets its notes so, books their footnotes, wikis
+their tables of facts."""
+SURROUNDINGS = f"{_TAGGED},[style*=fixed i],{_CONSENT}"
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
 NO_TEXT_BUT_CAPTIONS = of_rare_tags(f"{_NO_PROSE},noscript")
@@ -123,6 +125,8 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     for node in surroundings:
         if removals and removals[-1].element.contains(node):
             continue
+        if not _is_fixed(node) and not node.matches(_TAGGED):
+            continue
         characters = length(node)
         is_content = node.tag == "aside" and (is_note(node) or is_listing(node, characters))
         if characters <= MAX_AROUND_SHARE * visible and not is_content:
@@ -131,6 +135,11 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     for each in going:
         each.element.remove()
     return visible, visible - sum(each.characters for each in going)
+
+
+def _is_fixed(element: ElementNode) -> bool:
+    style = element.get_attribute("style")
+    return style is not None and is_fixed(style)
 
 
 def may_ask_for_consent(element: ElementNode) -> bool:

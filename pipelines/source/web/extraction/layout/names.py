@@ -13,7 +13,7 @@ _WORDS = (
     r"nav|shar(?:e|ing)|social|tags?|taglist|cookies?|consent|newsletter|subscri\w*|sidebar|bread-?crumbs?|footer|"
     r"related|author|byline|comments?(?:list|form|s)?|outbrain|taboola|banner|menu|login|signup|paywall|popup|modal|"
     r"pagination|pager|teilen|print|recommend\w*|recirc\w*|advert\w*|sponsor\w*|promo|disqus|respond|skip|toolbar|"
-    r"ads?|copyright|disclaimer"
+    r"ads?|copyright|disclaimer|edit-?section"
 )
 _BOILERPLATE = re.compile(
     rf"(?:^|[_-])(?:{_WORDS})(?=$|[_-])"

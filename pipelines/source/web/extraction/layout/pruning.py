@@ -8,8 +8,10 @@ from itertools import accumulate, islice
 from pipelines.source.web.extraction.code import MIN_CODE_SHARE, code_in
 from pipelines.source.web.extraction.layout.names import NAMED_TAGS, is_made_of, judge_names, kind_of
 from pipelines.source.web.extraction.layout.removals import Removal, spared
+from pipelines.source.web.extraction.layout.tail import ends_sentence
 from pipelines.source.web.extraction.layout.type_rules import Rules
 from pipelines.source.web.extraction.markup import Markup, Outermost, attribute, names_in
+from pipelines.source.web.extraction.rendering.tables import tables_with_head
 
 MAX_NAMED_SHARE = 0.5
 """Share of the main part above which a block is never boilerplate, regardless of its name."""
@@ -28,6 +30,9 @@ MAX_LINK_DENSITY = 0.5
 """Share of characters that are links above which any block is a list of links and goes."""
 MAX_LINK_LIST_CHARACTERS = 2600
 """A longer block of links may be the purpose of the page."""
+MIN_AROUND_LINKS = 12
+"""Characters around the links of a paragraph from which it may be a sentence: "See also" has seven, a list of tags with
+its title fewer."""
 MIN_HEADED_BLOCKS = 3
 """Blocks of a page whose ids repeat their headings from which its ids are made of headings and name nothing."""
 MAX_BEFORE_HEADING = 100
@@ -82,7 +87,7 @@ class _Pruning:
 
     def remove_link_lists(self, total: int) -> int:
         """Remove the blocks that consist of links; returns how many characters went of `total`."""
-        tables, titles = _tables_with_head(self._page), self._page.elements(["h1"])
+        tables, titles = tables_with_head(self._page), self._page.elements(["h1"])
         linked = (each for each in self._page.elements(_LINKED) if each in self._below and each not in tables)
         return self._remove(
             linked,
@@ -152,7 +157,16 @@ class _Pruning:
             return False
         if self._length_of_links(element) <= MAX_LINK_DENSITY * characters or self._is_listing(element):
             return False
+        if self._page.tags[element] == "p" and self._is_sentence(element):
+            return False
         return not (self._page.tags[element] in _HEADINGS and self._has_link_to_itself(element))
+
+    def _is_sentence(self, paragraph: int) -> bool:
+        """Whether a paragraph of links is a sentence around them: "See also A, B and C."."""
+        if self._length(paragraph) - self._length_of_links(paragraph) < MIN_AROUND_LINKS:
+            return False
+        text = self._page.text(paragraph).strip()
+        return ends_sentence(text) and not text.endswith(":")
 
     def _has_link_to_itself(self, heading: int) -> bool:
         attributes = self._page.attributes
@@ -232,11 +246,3 @@ class _Pruning:
     def _inside(self, element: int, others: Sequence[int]) -> tuple[int, int]:
         """The first in an element of some others, which are in the order of the page, and the first after it."""
         return bisect_right(others, element), bisect_right(others, self._page.ends[element])
-
-
-def _tables_with_head(page: Markup) -> Outermost:
-    heads = page.elements(["th"])
-    tables = page.elements(["table"]) if heads else ()
-    return Outermost(
-        page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
-    )

@@ -6,8 +6,8 @@ from functools import cached_property
 from unicodedata import category
 
 from pipelines.source.web.extraction.code import code_in
-from pipelines.source.web.extraction.markup import PHRASES, Markup, Outermost
-from pipelines.source.web.extraction.rendering.tables import tables_of_data
+from pipelines.source.web.extraction.markup import PHRASES, Markup, Outermost, attribute
+from pipelines.source.web.extraction.rendering.tables import tables_of_data, tables_with_head
 
 SHORT_BLOCK = 60
 """Characters of a block without a sentence's end below which it is a button or the title of a list."""
@@ -17,6 +17,7 @@ tail."""
 
 _TEXTS = frozenset({"p", "li", "dd", "dt", "blockquote", "pre", "math"})
 """Elements that hold text, however short it is and whichever mark ends it."""
+_TABLE_ROLES = ("table", "grid", "treegrid")
 _INLINE = PHRASES | {
     f"{slash}{tag}" for slash in ("", "/") for tag in ("br", "code", "kbd", "samp", "sub", "sup", "tt")
 }
@@ -62,7 +63,8 @@ class _Parts:
     @cached_property
     def _whole(self) -> Outermost:
         page = self._page
-        return Outermost(page, sorted({*page.elements(_TEXTS), *code_in(page), *tables_of_data(page)}))
+        tables = {*tables_of_data(page), *tables_with_head(page).starts}
+        return Outermost(page, sorted({*page.elements(_TEXTS), *code_in(page), *tables, *_tables_by_role(page)}))
 
     @cached_property
     def _footnotes(self) -> Outermost:
@@ -70,6 +72,11 @@ class _Parts:
 
     def _text(self, block: Sequence[int]) -> str:
         return " ".join("".join(self._page.texts[piece] for piece in block).split())
+
+
+def _tables_by_role(page: Markup) -> Iterator[int]:
+    roles = {each for each in page.names if attribute(each, "role") in _TABLE_ROLES}
+    return (index for index, each in enumerate(page.attributes) if each in roles)
 
 
 def ends_sentence(text: str) -> bool:

@@ -1,5 +1,7 @@
 """Tables of data: a row a line, with any content of its cells."""
 
+from bisect import bisect_right
+
 from pipelines.source.web.extraction.markup import Markup, Outermost, attribute
 from pipelines.source.web.extraction.rendering.styles import Style
 
@@ -41,6 +43,15 @@ def tables_of_data(page: Markup) -> set[int]:
     for table in Outermost(page, page.elements(["table"])).starts:
         data |= _tables_of_data_in(page, table)
     return data
+
+
+def tables_with_head(page: Markup) -> Outermost:
+    """The tables of a page that have a head cell."""
+    heads = page.elements(["th"])
+    tables = page.elements(["table"]) if heads else ()
+    return Outermost(
+        page, (each for each in tables if bisect_right(heads, each) < bisect_right(heads, page.ends[each]))
+    )
 
 
 def _tables_of_data_in(page: Markup, outermost: int) -> set[int]:

@@ -61,6 +61,39 @@ def test_what_a_page_finds_for_a_search_is_visible():
     assert "The mayor" in extract(page(f"<p hidden='until-found'>The mayor. {SENTENCE}</p>"), "cascade")[0]
 
 
+PANELS = {
+    "a tab": "<div role=tabpanel hidden>{}</div>",
+    "a tab by its name": "<div class=tab-pane style='display:none'>{}</div>",
+    "an accordion": "<h3><button aria-controls=r>Bread</button></h3><div id=r role=region hidden>{}</div>",
+    "an accordion by its style": "<h3>Bread</h3><div role=region style='height:0;overflow:hidden'>{}</div>",
+    "a term": "<dl><dt><a href='#' class=toggle>Bread</a></dt><dd style='display:none'>{}</dd></dl>",
+}
+
+
+@pytest.mark.parametrize("extractor", ["cascade", "all_text"])
+@pytest.mark.parametrize("kind", PANELS)
+def test_what_a_click_shows_is_visible(kind, extractor):
+    assert "The mayor" in extract(page(PANELS[kind].format(f"<p>The mayor. {SENTENCE}</p>")), extractor)[0]
+
+
+FRAMES = "<frameset cols='20,80'><frame src=a.html><frame src=b.html>{}</frameset>{}"
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("inside", ["<body>{}</body>", "{}", "<BODY bgcolor=white><h1>The flood</h1>{}"])
+def test_a_page_of_frames_is_read_as_a_browser_without_them_shows_it(inside, place, extractor):
+    instead = f"<noframes>{inside.format(STORY)}</noframes>"
+    html = f"<html><head><title>x</title></head>{FRAMES.format(*(('', instead) if place else (instead, '')))}</html>"
+    assert SENTENCE.strip() in extract(html, extractor)[0]
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("instead", ["", "<noframes></noframes>", "<noframes><frameset><noframes>x</noframes>" * 3])
+def test_a_page_of_nothing_but_frames_is_empty(instead, extractor):
+    assert extract(f"<html>{FRAMES.format(instead, '')}</html>", extractor)[0] == ""
+
+
 @pytest.mark.parametrize("wrapper", ["<div style='visibility:hidden'>{}</div>", "<main hidden>{}</main>"])
 def test_a_page_that_a_script_reveals_is_visible(wrapper):
     html = f"<html><body>{wrapper.format(STORY)}<p>Loading</p></body></html>"

@@ -1,5 +1,7 @@
 """MathML without its LaTeX is a line of text, once, by every extractor and in both formats."""
 
+import re
+
 import pytest
 
 from pipelines.source.web.extraction.extract import extract_page
@@ -49,6 +51,15 @@ def test_mathml_without_latex_is_a_line_of_text(kind, around, text_format, extra
     story = f"<p>{SENTENCE * 8}</p><p>The area {formula} is known. {SENTENCE}</p>"
     page = extract_page(f"<html><body><article>{story}</article></body></html>", extractor, text_format)
     assert f"The area {line} is known." in page.text
+
+
+@pytest.mark.parametrize("prefix", ["mml:", "MML:"])
+@pytest.mark.parametrize("kind", sorted(MATHML.keys() - {"deep nesting"}))
+def test_mathml_with_a_prefix_is_the_same_line(kind, prefix):
+    markup, line = MATHML[kind]
+    formula = re.sub("<(/?)", rf"<\1{prefix}", f"<math>{markup}</math>")
+    story = f"<p>{SENTENCE * 8}</p><p>The area {formula} is known. {SENTENCE}</p>"
+    assert f"The area {line} is known." in extract_page(f"<html><body>{story}</body></html>", "cascade").text
 
 
 @pytest.mark.parametrize("extractor", ["cascade", "main_content", "all_text"])
