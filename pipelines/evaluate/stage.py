@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
     from pipelines.models.source import ModelSource
 
-VERSION = 16
+VERSION = 17
 TOKENS = "eval/tokens"
 """Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 

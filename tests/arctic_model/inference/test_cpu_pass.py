@@ -229,7 +229,7 @@ def test_packed_weights_multiply_as_they_are(num_rows: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 9, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 7, 8, 9, 12, FEW_ROWS, FEW_ROWS + 1])
 def test_few_rows_multiply_as_many_do(num_rows: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(4)
     weights = [torch.randn(size, 24, generator=generator).to(dtype) for size in (40, 7)]
