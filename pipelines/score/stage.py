@@ -42,7 +42,7 @@ def stage(name: str, section: ScoreSection, fingerprints: Mapping[str, Any], fol
     fixed = params(section, fingerprints)
     # A classifier's probability is the one score that is computed with library functions in floating point.
     inputs = ScoreInputs(source).named()
-    return Stage("score", name, 11, fixed, inputs, work, machine_dependent=bool(section.quality_model))
+    return Stage("score", name, 12, fixed, inputs, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(

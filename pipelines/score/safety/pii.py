@@ -3,7 +3,10 @@ numbers, dates and article numbers stay."""
 
 import ipaddress
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +22,13 @@ PHONE_DIGITS = range(7, 16)
 """E.164 allows 15; shorter than 7 are no subscriber's."""
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """RFC 4291, section 2.4; other strings that look like an address are C++ or Rust."""
+FULL_WIDTH_START = 0xFF00
+"""Unicode, Halfwidth and Fullwidth Forms: the characters of ASCII behind the blank, in their order."""
 _IPV4 = re.compile(rf"(?<![{WORD}.-])(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?![{WORD}-]|\.\d)")
 _IPV6_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(rf"(?<![{WORD}:.])[0-9A-Fa-f]{{1,4}}:[0-9A-Fa-f:]{{1,38}}(?![{WORD}:])")
 _VERSION_BEFORE = re.compile(
-    r"(?:version|release|build|jdk|jre|\bv|\bver|==|>=|<=|~=|§|"
+    r"(?:version|release|build|revision|firmware|driver|patch|sdk|jdk|jre|\b[vｖ]|\bver|==|>=|<=|~=|§|"
     r"section|chapter|clause|abschnitt|kapitel|article|rule|table)"
     r"[\s.:=\"'“‘(]*$",
     re.IGNORECASE,
@@ -33,6 +38,14 @@ _VERSION_BEHIND = re.compile(
     r"(?:table|section|chapter|clause|article|rule|figure|appendix|version|release)\b",
     re.IGNORECASE,
 )
+_ADDRESS_BEFORE = re.compile(
+    r"(?:\b(?:ips?|ipv4|inet|addr(?:ess)?|adresse|dirección|indirizzo|host|server|serveur|servidor|gateway|router|dns|"
+    r"nameserver|resolver|proxy|client|peer|ping|traceroute|ssh|telnet|curl)\b|адрес|地址|アドレス|주소|服务器)"
+    r"[^\n\d]{0,12}$|://|@$",
+    re.IGNORECASE,
+)
+"""Of four numbers, three with a single digit: sections and versions such as 1.1.1.12 far outnumber these addresses,
+one in 4000."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}")
 _PHONE = re.compile(
     rf"(?<![{WORD}.,+/=$€£-])(?:\+ ?|00)?\(?\d"
@@ -83,6 +96,9 @@ _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/. ][01]?\d[-/. ][0-3]?\d|[0-3]?\d[-/. ][01]?\d[-/. ](?:19|20)\d\d)(?!\d)"
 )
 
+_YEARS_OR_COUNT = re.compile(r"(?:19|20)\d\d(?:[ /\u2010-\u2013-]{1,3}(?:19|20)\d\d)+|\d+0{6}")
+"""Several years, or millions."""
+
 
 class Finding(NamedTuple):
     """Characters `start` to `end` (not included) of a text, of one of PII_KINDS."""
@@ -95,23 +111,47 @@ class Finding(NamedTuple):
 def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str]) -> list[Finding]:
     """All findings, in the order of the text; findings of different kinds may overlap."""
     text = characters.text
-    groups = number_groups(characters.codes)
+    codes, numbers = _plain_numbers(characters)
+    groups = number_groups(codes)
     long = layout.word_lengths >= MIN_CHARACTERS
     starts, lengths = layout.word_starts[long], layout.word_lengths[long]
     words = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
     findings = [Finding(*span, "email") for span in emails(text)]
-    findings += [Finding(*span, "iban") for span in ibans(text, groups)]
-    findings += [Finding(*span, "card") for span in cards(text, groups)]
-    findings += [Finding(*span, "national_id") for span in national_ids(text, groups)]
-    findings += [Finding(*span, "ip") for span in (*ipv4s(text, groups), *ipv6s(text))]
-    findings += [Finding(*span, "phone") for span in phones(text, groups, phone_regions)]
+    findings += [Finding(*span, "iban") for span in ibans(numbers, groups)]
+    findings += [Finding(*span, "card") for span in cards(numbers, groups)]
+    findings += [Finding(*span, "national_id") for span in national_ids(numbers, groups)]
+    findings += [Finding(*span, "ip") for span in (*ipv4s(numbers, groups), *ipv6s(text))]
+    findings += [Finding(*span, "phone") for span in phones(numbers, groups, phone_regions)]
     findings += [Finding(*span, "secret") for span in secrets(text, words)]
     return sorted(findings)
 
 
+def _plain_numbers(characters: Characters) -> tuple[np.ndarray, str]:
+    """Code points and text with each decimal digit of Unicode as the ASCII digit of its value, and full-width marks as
+    those of ASCII: as long as the original, so that spans are the same."""
+    if characters.text.isascii():
+        return characters.codes, characters.text
+    codes = _digit_folds()[characters.codes]
+    return codes, codes.tobytes().decode("utf-32-le", errors="surrogatepass")
+
+
+@cache
+def _digit_folds() -> np.ndarray:
+    """uint32 by code point."""
+    table = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    for code in range(128, sys.maxunicode + 1):
+        character = chr(code)
+        if character.isdecimal():
+            table[code] = ord("0") + unicodedata.decimal(character)
+        elif FULL_WIDTH_START < code < FULL_WIDTH_START + 0x5F and not character.isalpha():
+            table[code] = code - FULL_WIDTH_START + ord(" ")
+    table[0x3000] = ord(" ")
+    return table
+
+
 def number_groups(codes: np.ndarray, min_digits: int = 4, max_gap: int = 8) -> list[Span]:
     """Spans around digits that are close to each other: the only candidates for numbers with a meaning."""
-    digits = np.flatnonzero(((codes - np.uint32(ord("0"))) < 10) | ((codes - np.uint32(ord("０"))) < 10))
+    digits = np.flatnonzero((codes - np.uint32(ord("0"))) < 10)
     if len(digits) < min_digits:
         return []
     cuts = np.flatnonzero(np.diff(digits) > max_gap)
@@ -123,11 +163,15 @@ def number_groups(codes: np.ndarray, min_digits: int = 4, max_gap: int = 8) -> l
 
 
 def ipv4s(text: str, groups: Sequence[Span]) -> Iterator[Span]:
-    """Public addresses; four single digits are a version number, and so is a number that is called one."""
+    """Public addresses. Four single digits are a version number, and so is a number that is called one; three of them
+    are an address only if they are called one."""
     for start, end in groups:
         for match in _IPV4.finditer(text, start, end):
             octets = match[0].split(".")
             if max(map(len, octets)) == 1 or _VERSION_BEFORE.search(text, max(0, match.start() - 12), match.start()):
+                continue
+            is_short = sorted(map(len, octets))[-2] == 1
+            if is_short and not _ADDRESS_BEFORE.search(text, max(0, match.start() - 30), match.start()):
                 continue
             if not _VERSION_BEHIND.match(text, match.end()) and _is_public(match[0]):
                 yield match.span()
@@ -174,7 +218,7 @@ def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterato
     for start, end in groups:
         for match in _PHONE.finditer(text, start, end):
             num_digits = sum(map(str.isdigit, match[0]))
-            if num_digits not in PHONE_DIGITS or _DATE.search(match[0]):
+            if num_digits not in PHONE_DIGITS or _DATE.search(match[0]) or _YEARS_OR_COUNT.fullmatch(match[0]):
                 continue
             if _is_phone(match, text, regions):
                 yield match.span()
@@ -210,11 +254,20 @@ def _is_phone(match: re.Match[str], text: str, regions: Sequence[str]) -> bool:
     if not called and text[first : match.start()].isascii() and not _GROUPED.match(number):
         return False
     if called or _GROUPED.match(number):
-        forms = [_national_form(number, region) for region in regions]
+        forms = [_dialled_form(number, region) for region in regions]
         if any(form is not None and (called or _groups(form) in (groups, groups[1:])) for form in forms):
             return True
     near = [each for word, each in _LOCAL_PHONE_WORDS.items() if word.search(text, first, match.start())]
-    return any(_national_form(number, region) is not None for regions in near for region in regions)
+    return any(_dialled_form(number, region) is not None for regions in near for region in regions)
+
+
+def _dialled_form(number: str, region: str) -> str | None:
+    """As `_national_form`, if the number has the trunk prefix that the country does not leave out: otherwise a count,
+    such as 100000000, is a number of several countries."""
+    import phonenumbers
+
+    match = next(iter(phonenumbers.PhoneNumberMatcher(number, region)), None)
+    return _national_form(number, region) if match is not None and match.raw_string == number else None
 
 
 def _national_form(number: str, region: str | None) -> str | None:
