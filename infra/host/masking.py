@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from infra.host.secret_names import AUTHORIZATION_SCHEME, KEY_OR_PASSWORD
-from infra.host.token_forms import token_pattern
+from infra.host.secret_names import ASSIGNMENT, AUTHORIZATION_SCHEME, KEY_OR_PASSWORD, SIGNED_PREFIX
+from infra.host.token_forms import HOOKS, token_pattern
 
 MASK = "***"
 MAX_ADDRESS_CHARACTERS = 2000
@@ -21,7 +21,7 @@ _LOOSE_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>:@\[\]]+:(?!\d+(?:[/?#\s\"'<>
 """A password that was not escaped, with the marks that end a host: what follows the colon is no port."""
 _BEGINNING = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b|sk-(?:proj-|ant-)?[A-Za-z0-9]{20,}|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]+)"
+    r"|xapp-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b|sk-(?:(?:proj|ant|svcacct|admin)-[\w-]{20,}|[A-Za-z0-9]{20,})|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]+)"
     r"|(?<=Bearer )[\w.~+/-]{8,}=*"
 )
 """Beginnings of tokens that are masked at other lengths, too, than those of TOKEN_FORMS."""
@@ -32,15 +32,11 @@ _NESTED_PARAMETER = re.compile(
 )
 _NESTED_USERINFO = re.compile(r"(?<=%3A%2F%2F)(?:(?!%2F|%3F)[^&#;/\s\"'<>]){1,200}?%40", re.IGNORECASE)
 """Those of an address that is a parameter of another."""
-_HOOK = re.compile(
-    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|/bot(?=\d{1,20}:))"
-    r"[\w:/-]+(?:/[\w-]+)*"
-)
+_HOOK = re.compile(rf"({'|'.join(beginning for beginning, _ in HOOKS.values())}|/bot(?=\d{{1,20}}:))[\w:@/-]+")
 """Addresses whose path grants access."""
 _NAMED = re.compile(
     rf"(?P<name>\b(?:[\w-]{{0,40}}(?:{KEY_OR_PASSWORD})|(?:(?:access|refresh|id|auth|api|bearer|session|security)[_-]?)?token)"
-    r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
-    rf"|(?:proxy-)?authorization[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"']?(?:{AUTHORIZATION_SCHEME})\s{{1,3}})"
+    rf"{ASSIGNMENT}|(?:proxy-)?authorization[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"']?(?:{AUTHORIZATION_SCHEME})\s{{1,3}})"
     r"[\w.~+/%@!$-]{8,}=*",
     re.IGNORECASE,
 )
@@ -58,10 +54,8 @@ _PASSWORD_OPTION = re.compile(
     r"[^\s\"'-][^\s\"']*"
 )
 """Options of commands that take a secret."""
-_SIGNED = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-ms-", "x-bz-")
-"""Prefixes of all that makes a presigned address."""
 _SECRET = re.compile(
-    rf"{KEY_OR_PASSWORD}|passw|token|signature|credential|key[-_]?pair|saml|sessid|auth(?!or(?!iz))|session|jwt|hmac|bearer"
+    rf"^{SIGNED_PREFIX}|{KEY_OR_PASSWORD}|passw|token|signature|credential|key[-_]?pair|saml|sessid|auth(?!or(?!iz))|session|jwt|hmac|bearer"
     r"|hdnea|hdnts|accessid"
 )
 """Parts of names of query parameters whose value grants access."""
@@ -94,7 +88,7 @@ def masked(text: str) -> str:
     if " -" in text or "--" in text:
         for option in (_OPTION, _USER_OPTION, _PASSWORD_OPTION):
             text = option.sub(rf"\g<name>{MASK}", text)
-    if "=" in text or ":" in text:
+    if "=" in text or ":" in text or ">" in text:
         text = _NAMED.sub(rf"\g<name>{MASK}", text)
     return _LONG_WORD.sub(lambda word: token_pattern().sub(MASK, word[0]), text)
 
@@ -129,4 +123,4 @@ def _masked_nested(match: re.Match[str]) -> str:
 
 def _grants_access(parameter: str) -> bool:
     name = unquote(parameter).lower().removeprefix("amp;")
-    return name.startswith(_SIGNED) or name in _SECRET_NAMES or _SECRET.search(name) is not None
+    return name in _SECRET_NAMES or _SECRET.search(name) is not None

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from infra.host.secret_names import AUTHORIZATION_SCHEME, KEY_OR_PASSWORD, SECRET_WORDS
+from infra.host.secret_names import ASSIGNMENT, AUTHORIZATION_SCHEME, KEY_OR_PASSWORD, SECRET_WORDS, SIGNED_PREFIX
 from infra.host.token_forms import token_pattern
 
 MIN_CHARACTERS = 20
@@ -23,8 +23,7 @@ _PLACEHOLDER = re.compile(
 """What documentation has in the place of a secret: AKIAIOSFODNN7EXAMPLE."""
 _NAMED = re.compile(
     r"(?<!public)(?<!public[_-])(?<!csrf)(?<!csrf[._-])"
-    rf"(?:{KEY_OR_PASSWORD}|token)"
-    r"[\"']?\s{0,3}(?::=|=>|[=:])\s{0,3}[\"'`]?(?:django-insecure-)?"
+    rf"(?:{KEY_OR_PASSWORD}|token){ASSIGNMENT}(?:django-insecure-)?"
     r"(?P<value>[A-Za-z0-9_+/=.~!@#$%^*-]{16,200})(?=[\"'`\s;,)}&<]|$)",
     re.IGNORECASE,
 )
@@ -39,6 +38,17 @@ _UNDRAWN = re.compile(
 _USERINFO = re.compile(
     r"://(?P<user>[^\s/?#:@]{0,100}):(?P<password>[^\s/?#:@<>{}\[\]()$%*\"']{4,100})@(?P<host>[\w.-]{3,253})"
 )
+_COMMAND_USER = re.compile(
+    r"\bcurl\s(?:[^\n;|]|\\\n){0,300}?(?<=\s)(?:-u|--user|--proxy-user)[\s=]{0,2}[\"']?"
+    r"(?P<user>[^\s:\"'$<>{}\[\]]{1,100}):(?P<password>[^\s\"'$<>{}\[\]();|]{4,100})(?=[\s\"';|)`]|$)"
+)
+_COMMAND_HOST = re.compile(r"://(?P<host>[\w.-]{3,253})")
+_SIGNATURE = re.compile(
+    rf"[?&;](?:sig|signature|{SIGNED_PREFIX}(?:signature|credential|security-token))="
+    r"(?P<value>[A-Za-z0-9%+/_~.-]{20,4000}={0,2})",
+    re.IGNORECASE,
+)
+"""Parameters of a presigned address that grant access."""
 _NO_HOSTS = re.compile(r"(?:^|\.)(?:example(?:\.\w+)?|test|invalid|localhost|host(?:name)?|server|domain\.\w+)$|^127\.")
 _SAMPLE_PASSWORDS = frozenset(
     ("pass", "pswd", "user", "admin", "root", "test", "guest", "postgres", "port", "mysql", "p4ss")
@@ -72,6 +82,8 @@ def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, 
         spans += (key.span("value") for key in _AWS_SECRET.finditer(text) if _is_drawn(key["value"]))
     if "uthorization" in text:
         spans += (match.span("value") for match in _AUTHORIZATION.finditer(text) if _authorizes(match))
+    if "curl" in text:
+        spans += (match.span("password") for match in _COMMAND_USER.finditer(text) if _logs_in(match))
     if "PRIVATE KEY" in text:
         spans += (match.span() for match in _PEM.finditer(text))
     if "PuTTY-User-Key-File" in text:
@@ -85,11 +97,15 @@ def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, 
 
 def _in_word(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for match in token_pattern().finditer(text, start, end):
-        if _has_algorithm(match[0]) if match[0].startswith("eyJ") else _is_drawn(match[0]):
+        if _has_algorithm(match[0]) if match["jwt"] else _is_drawn(_drawn_part(match)):
             yield match.span()
     is_address = text.find("://", start, end) >= 0
-    if is_address and (userinfo := _USERINFO.search(text, start, end)) and _is_password(userinfo):
+    if is_address and (userinfo := _USERINFO.search(text, start, end)) and _is_password(**userinfo.groupdict()):
         yield userinfo.span("password")
+    if is_address:
+        for match in _SIGNATURE.finditer(text, start, end):
+            if _is_drawn(match["value"]):
+                yield match.span("value")
     first = max(0, start - _NAME_CHARACTERS)
     assigned = text.find("=", first, end) >= 0 or (not is_address and text.find(":", first, end) >= 0)
     if assigned and any(map(text[first:end].lower().__contains__, SECRET_WORDS)) and _DIGIT.search(text, start, end):
@@ -105,9 +121,20 @@ def _is_drawn(token: str) -> bool:
     return entropy_bits >= MIN_ENTROPY_BITS and not _PLACEHOLDER.search(token)
 
 
-def _is_password(userinfo: re.Match[str]) -> bool:
+def _drawn_part(token: re.Match[str]) -> str:
+    """Of an address its last part: the numbers before it may look like a placeholder."""
+    return token[0].rpartition("/")[2] if token["hook"] else token[0]
+
+
+def _logs_in(command: re.Match[str]) -> bool:
+    line, _, _ = command.string[command.end() : command.end() + 300].partition("\n")
+    host = _COMMAND_HOST.search(command[0]) or _COMMAND_HOST.search(line)
+    return _is_password(command["user"], command["password"], host["host"] if host else "")
+
+
+def _is_password(user: str, password: str, host: str) -> bool:
     """Whether the password of an address is somebody's: documentation has some that are not."""
-    user, password, host = userinfo["user"].lower(), userinfo["password"].lower(), userinfo["host"].lower()
+    user, password, host = user.lower(), password.lower(), host.lower()
     is_sample = password in (user, *_SAMPLE_PASSWORDS) or "pass" in password or _PLACEHOLDER.search(password)
     return not is_sample and not _NO_HOSTS.search(host) and not password.isdecimal()
 
