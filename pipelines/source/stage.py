@@ -44,7 +44,7 @@ def stage(
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
     packages = (READER,) if section.read_pdf else ()
     work = partial(_source, name, section, fingerprints, folder)
-    return Stage("source", name, 8, params, inputs, work, packages=packages)
+    return Stage("source", name, 9, params, inputs, work, packages=packages)
 
 
 def _source(

@@ -3,28 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping
 
-AI_AGENTS = frozenset(
-    [
-        "ai2bot",
-        "amazonbot",
-        "anthropic-ai",
-        "applebot-extended",
-        "bytespider",
-        "ccbot",
-        "claudebot",
-        "claude-web",
-        "cohere-ai",
-        "diffbot",
-        "facebookbot",
-        "google-extended",
-        "gptbot",
-        "meta-externalagent",
-        "omgili",
-        "perplexitybot",
-    ]
-)
-"""Crawlers that gather training text, by the names their operators publish (darkvisitors' and Cloudflare's lists):
-directives for them count as a refusal of training."""
+from pipelines.artifacts.ai_agents import AI_AGENTS
+
 _ROBOTS = ("x-robots-tag", "meta:robots")
 _TDM = ("tdm-reservation", "meta:tdm-reservation")
 _META = "meta:"

@@ -5,6 +5,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from pipelines.artifacts.ai_agents import AI_AGENTS
+
 OPT_OUT_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy")
 """Response headers by which a site refuses indexing, training or text and data mining (W3C TDM Reservation)."""
 SEARCHED_CHARACTERS = 256 * 2**10
@@ -17,7 +19,7 @@ _NEARBY = 1000
 """Characters around a licence's address in which its tag or JSON object is searched."""
 _META = re.compile(r"<(?:meta|META|Meta)\s([^<>]{1,4000})>")
 _NAME = re.compile(
-    r"""name(?<=\bname)\s*=\s*["']?\s*(robots|slurp|teoma|google-extended|tdm-reservation|tdm-policy"""
+    rf"""name(?<=\bname)\s*=\s*["']?\s*(robots|slurp|teoma|tdm-reservation|tdm-policy|{"|".join(sorted(AI_AGENTS))}"""
     r"""|[\w-]{0,40}(?:bot|spider|crawler)(?:-[\w-]{1,40})?)\s*(?=["'\s/]|$)"""
 )
 """In a tag in lower case. It starts with letters alone, which Python searches for quickly."""

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.artifacts.ai_agents import AI_AGENTS
+from pipelines.score.safety.opt_out import opt_out_scores
 from pipelines.source.web.page_signals import licence, opt_out
 
 
@@ -44,6 +46,16 @@ def directives(html: str, **headers: str) -> dict[str, str]:
 )
 def test_directives_of_meta_tags_are_kept_by_name(tag, expected):
     assert directives(f"<html><head><title>x</title>{tag}") == expected
+
+
+@pytest.mark.parametrize("agent", sorted(AI_AGENTS))
+@pytest.mark.parametrize("tag", ['<meta name="{}" content="noindex">', "<META CONTENT=noindex NAME={}>"])
+def test_a_directive_for_an_agent_that_counts_is_kept_and_counted(agent, tag):
+    for name in (agent, agent.title(), agent.upper()):
+        html = f"<html><head>{tag.format(name)}"
+        assert directives(html) == {f"meta:{agent}": "noindex"}
+        assert opt_out_scores(opt_out({}, html))["noai"]
+    assert directives(f"<html><head>{tag.format(agent + '.txt')}") == {}
 
 
 def test_headers_and_meta_tags_stand_beside_each_other():
