@@ -8,8 +8,8 @@ from pathlib import Path
 
 from arctic_errors import ArcticError
 from pipelines.source.io.members import ENDS_WITH_FILE, READ_BYTES, GzipMember, Window, ZstdFrame
+from pipelines.source.tables.foreign_formats import HEAD_BYTES, foreign_format
 
-_MAGIC_BYTES = 64
 _PACKINGS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
@@ -34,27 +34,36 @@ class PackingError(ArcticError, ValueError):
     """A compressed file is damaged or ends early: the reason."""
 
 
+class ForeignFormatError(PackingError):
+    """A file is whole, and of another format: which, and the remedy."""
+
+
 def is_packed(path: Path) -> bool:
     """Whether a file's first bytes are those of a compressed one. Raises OSError."""
     with path.open("rb") as file:
-        return _packing(file.read(_MAGIC_BYTES)) is not None
+        return _packing(file.read(HEAD_BYTES)) is not None
 
 
 def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     """The content of the JSON Lines file at `path`, in blocks of at most `block_bytes`.
 
-    Raises PackingError behind the last block that can be read of a damaged file.
+    Raises PackingError behind the last block that can be read of a damaged file, ForeignFormatError before the first.
     """
     with path.open("rb") as file:
-        start = file.read(_MAGIC_BYTES)
+        start = file.read(HEAD_BYTES)
         file.seek(0)
         if start in _WIDE_MARKS:
             return
         _require_text(path, start)
         packing = _packing(start)
         try:
-            blocks = iter(partial(file.read, block_bytes), b"")
-            yield from _members(Window(file), packing, block_bytes) if packing else blocks
+            plain = iter(partial(file.read, block_bytes), b"")
+            blocks = _members(Window(file), packing, block_bytes) if packing else plain
+            first = next(blocks, b"")
+            if fault := foreign_format(first, "JSON Lines", packing or ""):
+                raise ForeignFormatError(fault)
+            yield first
+            yield from blocks
         except OSError as error:
             raise PackingError(str(error).partition("\n")[0]) from None
 
@@ -67,7 +76,7 @@ def _members(window: Window, packing: str, block_bytes: int) -> Iterator[bytes]:
     """The content of gzip members, zstd frames or bzip2 streams one after the other, up to the first byte that cannot
     be decoded. Zeros behind one are padding, as in Python's `gzip`."""
     at = 0
-    while start := window.take(at, _MAGIC_BYTES):
+    while start := window.take(at, HEAD_BYTES):
         if not _PACKINGS[packing].match(start):
             raise PackingError(f"byte {at} is in no {packing} stream, and others end before it")
         if _SKIPPABLE.match(start):
@@ -151,5 +160,6 @@ def _require_text(path: Path, start: bytes) -> None:
     for mark, encoding in _WIDE_MARKS.items():
         if start.startswith(mark):
             raise PackingError(f"text in {encoding}. Save it as UTF-8")
-    if path.name.lower().endswith(_PACKED_NAMES) and not _packing(start) and not _UNPACKED_JSON.match(start):
+    is_known = _packing(start) or _UNPACKED_JSON.match(start) or foreign_format(start, "JSON Lines")
+    if path.name.lower().endswith(_PACKED_NAMES) and not is_known:
         raise PackingError("its first bytes are of no compressed file")

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from arctic_errors import ArcticError
 from pipelines.source.io.blocks import FilePart
 from pipelines.source.tables.arrow_values import Unreadable, exact_int96, plain_values
-from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
+from pipelines.source.tables.foreign_formats import HEAD_BYTES, foreign_format
+from pipelines.source.tables.packed_files import ForeignFormatError, PackingError, unpacked_blocks
 from pipelines.source.tables.parts import blocks_of_lines, row_groups
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -148,6 +149,8 @@ def _require_lines(path: Path) -> None:
 def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     try:
         yield from unpacked_blocks(path, block_bytes)
+    except ForeignFormatError as error:
+        raise BrokenFileError(str(error)) from None
     except PackingError as error:
         raise BrokenFileError(f"damaged file: {error}") from None
 
@@ -261,8 +264,13 @@ def _open(content: pa.Buffer, int96_unit: str) -> pq.ParquetFile:
 
 
 def _mapped(path: Path) -> pa.Buffer:
-    """The file's bytes as the disk has them. Arrow itself opens no file whose name is not UTF-8."""
+    """The file's bytes as the disk has them. Arrow itself opens no file whose name is not UTF-8.
+
+    Raises BrokenFileError for a file of another format.
+    """
     with path.open("rb") as file:
+        if fault := foreign_format(file.read(HEAD_BYTES), "Parquet"):
+            raise BrokenFileError(fault)
         return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
