@@ -87,8 +87,8 @@ class FilterSection(Section):
     """Limits for a kind of documents: `web` (pages of a crawl), `code`, `docs` (documentation) or `chat`. It replaces
     the defaults below; fields that you set win. Unset, the defaults are Gopher's limits for prose."""
     takedown: Annotated[list[Text], Location()] = []
-    """Files with one document id, URL or domain per line; matching documents are removed. A URL matches every
-    equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
+    """Files with one document id, URL, domain or IP address per line; matching documents are removed. A URL matches
+    every equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
     warning."""
     respect_opt_out: bool = True
     """Drop documents that declare `noai` or reserve text and data mining (`tdm-reservation: 1`)."""

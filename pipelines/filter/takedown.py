@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.artifacts.formats.line_lists import list_lines
-from pipelines.artifacts.formats.urls import host_key, host_of, page_key
+from pipelines.artifacts.formats.urls import host_key, host_of, ip_key, page_key
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", re.IGNORECASE)
 _WITH_SCHEME = re.compile(r"\w+://|https?:", re.IGNORECASE)
-_WITH_PORT = re.compile(rf"{_DOMAIN.pattern}\.?:\d{{1,5}}/", re.IGNORECASE)
+_WITH_PORT = re.compile(
+    rf"(?:{_DOMAIN.pattern}\.?|(?:\d{{1,3}}\.){{3}}\d{{1,3}}|\[[\da-f:.]+\]):\d{{1,5}}/", re.IGNORECASE
+)
 _QUOTES = "\"'`“”„‘’«»"
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 
@@ -30,9 +32,9 @@ class Takedown:
 
     @classmethod
     def of(cls, lines: Iterable[str], file_name: str = "takedown") -> "Takedown":
-        """One entry a line: 32 hex digits, a URL with its scheme or port, or a domain (also as `*.example.org`), in
-        quotes or not. Empty lines and what follows a `#` at the start or behind a blank are passed over. Raises
-        ValueError, naming the line, if it is none of the three."""
+        """One entry a line: 32 hex digits, a URL with its scheme or port, a domain (also as `*.example.org`) or an IP
+        address, in quotes or not. Empty lines and what follows a `#` at the start or behind a blank are passed over.
+        Raises ValueError, naming the line, if it is none of them."""
         keys_by_kind: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
         entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
@@ -86,8 +88,11 @@ def _read(entry: str, line: str) -> tuple[str, str]:
     domain = entry.removeprefix("*").removeprefix(".")
     if _WITH_PORT.match(entry) and host_of(entry):
         return "urls", page_key(entry)
+    if address := ip_key(entry):
+        return "domains", address
     if _DOMAIN.fullmatch(domain.removesuffix(".")):
         return "domains", host_key(domain)
     raise ValueError(
-        f"{line}: {entry!r} is no doc id (32 hex digits), URL (https://...) or domain (example.org). Mend the line."
+        f"{line}: {entry!r} is no doc id (32 hex digits), URL (https://...), domain (example.org) or IP "
+        "address. Mend the line."
     )

@@ -98,14 +98,23 @@ def host_key(host: str) -> str:
     if _IPV4_NUMBERS.fullmatch(name):
         with suppress(OSError):
             return socket.inet_ntoa(socket.inet_aton(name))
-    with suppress(ValueError):
-        return ipaddress.ip_address(name.strip("[]")).compressed
+    if address := ip_key(name):
+        return address
     if name.isascii():
         return name
     try:
         return idna.encode(name, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
         return ".".join(map(_punycode, name.split(".")))
+
+
+def ip_key(text: str) -> str | None:
+    """An IP address, in brackets or not, as `host_key` writes it; None if `text` is none."""
+    is_bracketed = text.startswith("[") and text.endswith("]")
+    try:
+        return ipaddress.ip_address(text[1:-1] if is_bracketed else text).compressed
+    except ValueError:
+        return None
 
 
 def _split(url: str) -> SplitResult:

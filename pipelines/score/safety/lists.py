@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.artifacts.formats.urls import PageAddress, page_address
+from pipelines.artifacts.formats.urls import PageAddress, ip_key, page_address
 from pipelines.score.text.characters import Characters, Words
 
 _DOMAIN = re.compile(r"(?:[a-z\d_-]+\.)+[a-z][a-z\d-]+", re.IGNORECASE | re.ASCII)
@@ -84,6 +84,8 @@ def _members(values: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 def _listed(entry: str) -> tuple[str, str]:
     """As `_plain`, of an entry of a list."""
+    if ip := ip_key(entry):
+        return ip, ""
     if _DOMAIN.fullmatch(entry):
         return _WWW.sub("", entry.lower(), count=1), ""
     match = _ENTRY.fullmatch(entry)

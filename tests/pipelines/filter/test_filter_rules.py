@@ -188,12 +188,34 @@ def test_takedown_goes_by_id_url_or_domain(entry, gone):
     assert result == ["takedown" if present else "" for present in gone]
 
 
+@pytest.mark.parametrize(
+    ("entry", "gone"),
+    [
+        ("192.0.2.1", [True, True, False, False, False]),
+        ("'192.0.2.1',", [True, True, False, False, False]),
+        ("http://192.0.2.1/page", [True, False, False, False, False]),
+        ("192.0.2.1:8080/page", [False, True, False, False, False]),
+        ("192.0.2.10", [False, False, True, False, False]),
+        ("[2001:db8::1]", [False, False, False, True, True]),
+        ("2001:0DB8:0:0::1  # by letter", [False, False, False, True, True]),
+        ("http://[2001:db8:0::1]/page", [False, False, False, True, False]),
+        ("[2001:db8::1]:81/page", [False, False, False, False, True]),
+    ],
+)
+def test_takedown_goes_by_the_address_of_a_host(entry, gone):
+    hosts = ("192.0.2.1", "192.0.2.1:8080", "192.0.2.10", "[2001:DB8::1]", "[2001:db8::1]:81")
+    urls = [f"http://{host}/page" for host in hosts]
+    assert Takedown.of([entry]).has(urls, urls).tolist() == gone
+
+
 def test_rows_without_a_url_belong_to_no_domain():
     rows = ["part-0.jsonl#1", "part-0.jsonl#17", "a.part-0.jsonl#2", "https://part-0.jsonl/", "part-0.jsonl/#x"]
     assert Takedown.of(["part-0.jsonl"]).has(rows, rows).tolist() == [False, False, False, True, True]
 
 
-@pytest.mark.parametrize("line", ["abc", "not a domain", "https://", "a" * 31, "http://[broken"])
+@pytest.mark.parametrize(
+    "line", ["abc", "not a domain", "https://", "a" * 31, "http://[broken", "192.0.2.0/24", "192.0.2", "[::1"]
+)
 def test_a_line_that_names_nothing_is_an_error_with_its_place(line):
     with pytest.raises(ValueError, match=r"list.txt:2: .* is no doc id \(32 hex digits\), URL"):
         Takedown.of(["example.org", line], "list.txt")

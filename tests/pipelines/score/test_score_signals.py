@@ -145,6 +145,7 @@ def test_a_listed_domain_is_listed_whatever_stands_around_it(entry, scheme, user
     [
         ("1.2.3.4", "http://1.2.3.4/?x", "http://1.2.3.40/?x"),
         ("[::1]", "http://[::1]:80/?x", "http://[::2]/?x"),
+        ("2001:DB8:0::1", "http://[2001:db8::1]/x", "http://[2001:db8::2]/x"),
         ("m\u00fcnchen.de", "http://xn--mnchen-3ya.de/?a=1", "http://munchen.de/?a=1"),
         ("under_score.example.org", "http://under_score.example.org/?a", "http://example.org/?a"),
         ("example.org/a/*", "http://example.org/a/b?x=1", "http://example.org/ab"),
