@@ -16,6 +16,7 @@ from pipelines.draft.pages import Choice
 from pipelines.draft.sample import Sample, languages
 from pipelines.draft.survey import CHAT, REPOSITORIES, TYPES, Group
 from pipelines.score.from_recipe import score_documents
+from pipelines.source.io.local_files import visible_files
 
 LIMITS: Mapping[str, str] = {
     "min_words": "words",
@@ -104,7 +105,7 @@ def _paths(group: Group, folder: Path) -> list[str]:
         return [_relative(group.files[0], folder)]
     # A folder includes all files of its kind below it, so it is named only if the group has them all.
     top = Path(os.path.commonpath(parents))
-    below = [path for path in top.rglob("*") if path.is_file() and _is_read(path, group.kind)]
+    below = [path for path in visible_files(top, "paths") if _is_read(path, group.kind)]
     if set(below) == set(group.files):
         return [_relative(top, folder)]
     return [_relative(path, folder) for path in group.files]

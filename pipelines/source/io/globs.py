@@ -5,7 +5,9 @@ import re
 
 
 def is_named(file: str, path: str) -> bool:
-    """Whether a file is `path`, lies below it, or is named by its glob."""
+    """Whether a file is `path`, lies below it, or is named by its glob, and is not hidden."""
+    if is_hidden(file, path):
+        return False
     if not glob.has_magic(path):
         return True
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -14,6 +16,14 @@ def is_named(file: str, path: str) -> bool:
         part.replace("[!", "[^") if part.startswith("[") else pieces.get(part, re.escape(part)) for part in parts
     )
     return re.fullmatch(pattern, file, re.DOTALL) is not None
+
+
+def is_hidden(file: str, path: str) -> bool:
+    """Whether the name of a file, or of a folder between it and the base of `path`, starts with a dot, as the copies of
+    macOS (`._a.jsonl`) and of notebooks do; never if a part of the glob starts with one too."""
+    base = base_of(path)
+    below, asked = (each.removeprefix(base).split("/") for each in (file, path))
+    return any(part.startswith(".") for part in below) and not any(part.startswith(".") for part in asked)
 
 
 def base_of(path: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from infra.store import file_digest
 from pipelines.source.errors import InputError
 from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_fingerprints, is_unchanged
-from pipelines.source.io.globs import is_named
+from pipelines.source.io.globs import is_hidden, is_named
 from pipelines.source.io.http_client import ChangedError
 from pipelines.source.io.remote_file import StoreReadError
 
@@ -95,7 +95,7 @@ def local_files(text: str, folder: Path, file_type: FileType, field: str) -> lis
             raise InputError(f"{field}: not a {file_type.noun}, whose names end in {file_type}. Name others.")
         return [_local_file(path, path.parent)]
     if path.is_dir():
-        base, candidates, kind = path, _walk(path, field), "folder"
+        base, candidates, kind = path, visible_files(path, field), "folder"
     elif glob.has_magic(text):
         base, candidates, kind = *_glob(text, folder, field), "glob"
     else:
@@ -110,7 +110,7 @@ def local_files(text: str, folder: Path, file_type: FileType, field: str) -> lis
 def broken_links(paths: Sequence[str], folder: Path, file_type: FileType) -> list[str]:
     """Dangling links below the folders of `paths` whose names fit the type."""
     folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
-    files = (file for root in folders for file in _walk(root, str(root)))
+    files = (file for root in folders for file in visible_files(root, str(root)))
     return sorted(printable(file) for file in files if file_type.fits(file.name) and not _leads(file.exists))
 
 
@@ -138,7 +138,8 @@ def _glob(text: str, folder: Path, field: str) -> tuple[Path, Iterator[Path]]:
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base, pattern = folder.joinpath(*parts[:first]), "/".join(parts[first:])
     if "**" not in pattern:
-        return base, iter(base.glob(pattern))
+        found = base.glob(pattern)
+        return base, (file for file in found if not is_hidden(file.relative_to(base).as_posix(), pattern))
     files = _walk(base, field) if base.is_dir() else ()
     return base, (file for file in files if is_named(file.relative_to(base).as_posix(), pattern))
 
@@ -149,6 +150,11 @@ def _leads(check: Callable[[], bool]) -> bool:
         return check()
     except OSError:
         return False
+
+
+def visible_files(root: Path, field: str) -> Iterator[Path]:
+    """Every file below a folder whose names have no dot before them. Raises InputError, its message with `field`."""
+    return (file for file in _walk(root, field) if not is_hidden(file.relative_to(root).as_posix(), ""))
 
 
 def _walk(root: Path, field: str) -> Iterator[Path]:

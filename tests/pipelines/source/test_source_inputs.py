@@ -54,6 +54,31 @@ def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, pa
         assert part.fingerprint == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
 
 
+HIDDEN = ("._b.warc.gz", ".ipynb_checkpoints/b.warc.gz", "deep/.a.warc.gz", ".git/objects/c.warc.gz")
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        *((path, []) for path in ("crawl", "crawl/*.gz", "crawl/**/*.gz", "crawl/**", "crawl/*/*.gz", "{here}/crawl")),
+        ("crawl/._b.warc.gz", ["._b.warc.gz"]),
+        ("crawl/._*", ["._b.warc.gz"]),
+        ("crawl/.git", ["c.warc.gz"]),
+        ("crawl/.git/**/*.gz", ["c.warc.gz"]),
+        ("crawl/**/.*.gz", ["._b.warc.gz", ".a.warc.gz"]),
+    ],
+)
+def test_hidden_files_are_read_only_if_the_path_names_them(crawl, path, hidden):
+    for name in HIDDEN:
+        (crawl / "crawl" / name).parent.mkdir(parents=True, exist_ok=True)
+        (crawl / "crawl" / name).write_bytes(name.encode())
+    (crawl / "crawl/.#b.warc.gz").symlink_to("nobody@nowhere")
+    names = list(source.fingerprint(warc_paths(path.format(here=crawl)), crawl)["inputs"][0]["files"])
+    assert [name for name in names if name not in ("a.warc.gz", "b.warc.gz")] == hidden
+    assert hidden or names
+    assert not left_out(warc_paths("crawl"), crawl)
+
+
 def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
     here = warc_paths("crawl")
     elsewhere = warc_paths("moved/a.warc.gz", "moved/b.warc.gz")

@@ -45,6 +45,7 @@ def test_datasets_of_the_hub_are_read_by_glob_and_known_without_their_revision(h
     for language in ("de", "fr"):
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "part.parquet")
         hub.pipe(f"{root}/{language}/part-0.parquet", (tmp_path / "part.parquet").read_bytes())
+    hub.pipe(f"{root}/.cache/._more.jsonl", b"no lines")
     hub.pipe(f"{root}/more.jsonl.gz", gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     made = build(section("parquet", f"hf://{root}/*/*.parquet"))
     assert [(row["text"], row["origin"]) for row in made] == [

@@ -49,7 +49,8 @@ def address(store, path: str) -> str:
 def test_objects_folders_and_globs_give_the_documents_of_the_files(store, build, warc, path, names):
     for number, name in enumerate(("a", "b", "deep/c")):
         store.objects[f"bucket/crawl/{name}.warc.gz"] = b"".join(warc.crawl(number + 2))
-    store.objects |= {"bucket/crawl/readme.txt": b"", "bucket/crawler/d.warc.gz": b"".join(warc.crawl(5))}
+    hidden = dict.fromkeys(("bucket/crawl/._a.warc.gz", "bucket/crawl/.old/a.warc.gz"), b"no WARC file")
+    store.objects |= hidden | {"bucket/crawl/readme.txt": b"", "bucket/crawler/d.warc.gz": b"".join(warc.crawl(5))}
     origins = [row["origin"] for row in build(section("warc", address(store, path)))]
     counts = {"a": 2, "b": 3, "deep/c": 4, "../crawler/d": 5}
     expected = {f"bucket/crawl/{name}.warc.gz".replace("crawl/../", ""): counts[name] for name in names}
