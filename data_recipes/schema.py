@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from data_recipes.section import (
     ExtensionSection,
     Fraction,
+    FromHome,
     Location,
     Name,
+    PathText,
     PositiveInt,
     Section,
     Seed,
-    Text,
 )
 from data_recipes.sections.annotation import AnnotateSection
 from data_recipes.sections.curriculum import MixSection, PhaseSection
@@ -61,7 +62,7 @@ class SourceSection(Section):
 class SemanticSection(Section):
     """Duplicates in meaning: documents whose embeddings are near, as paraphrases are."""
 
-    model: Annotated[Text, Location()]
+    model: Annotated[PathText, Location()]
     """Folder with an embedding model, relative to the recipe. Static: `model.safetensors` and `tokenizer.json` as
     model2vec writes them, or as a StaticEmbedding of sentence-transformers. Or a sentence transformer, which needs the
     package transformers and takes hundreds of times as long. Nothing else in it is read."""
@@ -173,7 +174,7 @@ class TokenizerSection(Section):
     """Number of token ids of the model. The tokenizer has at most this many."""
     sample_bytes_per_corpus: PositiveInt | None = None
     """UTF-8 bytes of training text to sample from each corpus. Required unless `path` is set."""
-    path: str = ""
+    path: Annotated[str, FromHome] = ""
     """Existing `tokenizer.json` to use instead of training one, relative to the recipe: byte-level, or of SentencePiece
     with byte fallback (BPE or Unigram). It is tested on adversarial text: a tokenizer that alters text is rejected,
     Unicode composition and SentencePiece's mark for a blank only raise a warning, and random encoding (BPE dropout) is
@@ -229,7 +230,7 @@ class RunRecipe(Section):
     """Name of the run: 1 to 64 lower-case letters, digits, dots, hyphens or underscores."""
     description: str
     """One line about the run, shown in the report and in MLflow."""
-    corpora: Annotated[list[Text], Field(min_length=1)]
+    corpora: Annotated[list[PathText], Field(min_length=1)]
     """Paths of the corpus recipes, relative to this recipe's folder."""
     tokenizer: TokenizerSection
     """Tokenizer to train or to load."""

@@ -1,15 +1,28 @@
 """Base classes and types of every section of a recipe."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from arctic_errors import UserError
+
+
+def _from_home(text: str) -> str:
+    """A path with `~` for a home folder expanded; that of a user whom nobody knows stays, and is not found."""
+    with suppress(RuntimeError):
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    return text
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 """A string that is neither empty nor an impossible file name."""
+FromHome = AfterValidator(_from_home)
+"""Marks a field that names a path, which may start with `~`."""
+PathText = Annotated[Text, FromHome]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 2**63 - 1
 """The largest number that a column of whole numbers can hold."""

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from data_recipes.section import OWN_CLASS, ExtensionSection, Location, Name, PositiveInt, Section, Seed, Text
+from data_recipes.section import OWN_CLASS, ExtensionSection, Location, Name, PathText, PositiveInt, Section, Seed, Text
 
 Unread = tuple[str, str, str]
 """A field that nothing reads, the other field that makes it so with its value, and the reason."""
-Paths = Annotated[list[Text], Field(min_length=1), Location()]
+Paths = Annotated[list[PathText], Field(min_length=1), Location()]
 
 
 class InputSection(Section):

@@ -11,9 +11,11 @@ from data_recipes.section import (
     Count,
     ExtensionSection,
     Fraction,
+    FromHome,
     Location,
     Name,
     NonNegativeFloat,
+    PathText,
     PositiveFloat,
     PositiveInt,
     Section,
@@ -34,7 +36,7 @@ class BenchmarkSection(Section):
 
     name: Name
     """Name of the benchmark in scores and reports."""
-    path: Annotated[Text, Location()]
+    path: Annotated[PathText, Location()]
     """Evaluation file, relative to the recipe: .jsonl, .json (a list) or .tsv (with a header line), each optionally
     .gz, or .parquet."""
     fields: Annotated[list[Text], Field(min_length=1)]
@@ -44,17 +46,17 @@ class BenchmarkSection(Section):
 class ScoreSection(Section):
     """Measurements beyond the text scores, which are always computed. Thresholds belong to `[filter]`."""
 
-    url_lists: Annotated[list[Text], Location()] = []
+    url_lists: Annotated[list[PathText], Location()] = []
     """Files with one entry per line: domains, which include their subdomains (`example.org` or `*.example.org`), or
     URL prefixes (`example.org/path` or `example.org/path/*`)."""
-    word_lists: Annotated[list[Text], Location()] = []
+    word_lists: Annotated[list[PathText], Location()] = []
     """Files with one word or phrase per line, matched as whole words, case-insensitively."""
     arbitrate_language: bool = True
     """Ask a second, slower language detector if the first one is uncertain."""
     phone_regions: list[Text] = []
     """ISO 3166 codes of the countries whose national phone numbers are detected. International numbers (+49 ...) are
     always detected, and so are numbers behind a word of one language, such as 電話, that are valid in its countries."""
-    quality_model: Annotated[str, Location()] = ""
+    quality_model: Annotated[str, FromHome, Location()] = ""
     """File of a classifier whose probability becomes the score `quality`: .safetensors from `arctic train-quality`, or
     the .bin of a fastText classifier (`fasttext supervised`)."""
     quality_label: str = ""
@@ -86,7 +88,7 @@ class FilterSection(Section):
     profile: Profile | None = None
     """Limits for a kind of documents: `web` (pages of a crawl), `code`, `docs` (documentation) or `chat`. It replaces
     the defaults below; fields that you set win. Unset, the defaults are Gopher's limits for prose."""
-    takedown: Annotated[list[Text], Location()] = []
+    takedown: Annotated[list[PathText], Location()] = []
     """Files with one document id, URL, domain or IP address per line; matching documents are removed. A URL matches
     every equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
     warning."""

@@ -384,12 +384,15 @@ def _entry(file: Path, folder: Path) -> FileEntry:
 
 
 def _resolved(folder: Path) -> Path:
-    """The folder that a path leads to. Raises StoreError if no folder can have it."""
+    """The folder that a path leads to, `~` for the home folder. Raises StoreError if no folder can have it."""
     try:
-        root = folder.resolve()
+        root = folder.expanduser().resolve()
         with suppress(FileNotFoundError, NotADirectoryError):
             # Python 3.13 resolves a circle of links without an error, and `exists` hides it.
             root.stat()
     except (OSError, RuntimeError, ValueError) as error:
         raise StoreError(f"store {folder}: leads to no folder ({error}). Name another one with --store.") from None
+    shown = os.fsencode(root).decode(errors="backslashreplace")
+    if shown != str(root):
+        raise StoreError(f"store {shown}: its path is not UTF-8, which Ray requires. Rename it, or name another one.")
     return root

@@ -3,10 +3,14 @@
 A command imports heavy libraries when it runs, so that `arctic --help` answers at once.
 """
 
+import contextlib
+import functools
 import gc
+import os
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +59,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+READER_GONE = 141
+"""Exit code if nobody reads the output any more: 128 and the number of SIGPIPE, as a shell reports for other tools."""
+_TEXTS_OF_PATHS = ("store", "checkpoint")
+"""Parameters that are a path or something else, such as an address."""
+
+
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from infra.host.versions import version
@@ -72,15 +82,41 @@ def _options(
     """Train an Arctic model from web data: one durable chain of stages on Ray, tracked in MLflow."""
 
 
+def _with_home(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with `~` in its paths expanded: shells leave it in `--store=~/x`, and nobody expands variables."""
+
+    @functools.wraps(command)
+    def expanding(**values: Any) -> None:
+        command(**{name: _expanded(name, value) for name, value in values.items()})
+
+    return expanding
+
+
+def _expanded(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(name, item) for item in value]
+    is_text = isinstance(value, str) and name in _TEXTS_OF_PATHS and "://" not in value
+    # A path of a user that nobody knows stays, and its command refuses it.
+    with contextlib.suppress(RuntimeError):
+        if is_text or isinstance(value, Path):
+            return type(value)(Path(value).expanduser())
+    return value
+
+
 for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(eval_data.app, name="eval-data")
+for each in (*app.registered_commands, *eval_data.app.registered_commands):
+    assert each.callback
+    each.callback = _with_home(each.callback)
 
 
 def main() -> None:
-    """Entry point: a UserError becomes one message and exit code 2, without a traceback."""
+    """Entry point: a UserError becomes one message and exit code 2, without a traceback; a reader of the output that is
+    gone, exit code READER_GONE."""
     from infra.host.surroundings import prepare
 
+    output = sys.stdout
     try:
         if sys.argv[1:2] != ["doctor"]:
             # Doctor lists missing packages with its other checks.
@@ -92,7 +128,20 @@ def main() -> None:
         print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
     finally:
+        _require_reader(output)
         # Python looks through all objects at its end, which takes a second if torch is loaded. Triton reports its own
         # objects as leaks if they are left out.
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+def _require_reader(output: Any) -> None:
+    """Exit if the reader of standard output is gone, which Typer replaces when it notices."""
+    try:
+        output.flush()
+        is_read = sys.stdout is output
+    except BrokenPipeError:
+        is_read = False
+    if not is_read:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        sys.exit(READER_GONE)

@@ -1,5 +1,7 @@
 """The console that commands print on."""
 
+import errno
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +12,16 @@ from rich.table import Table
 WAIT_LINE_S = 30.0
 
 
+class OutputConsole(Console):
+    """A console whose closed pipe is an error as any other: Rich's own exits with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def standard_output() -> Console:
     """A console on standard output; a file or pipe has no width, so that a reason stays on one searchable line."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    return OutputConsole(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def print_text(console: Console, text: str, style: str | None = None) -> None:
