@@ -1,8 +1,7 @@
 """Removes boilerplate from the main part of a page: blocks by their names, and lists of links."""
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 
 from pipelines.source.web.extraction.code import MIN_CODE_SHARE, code_in
@@ -102,8 +101,7 @@ class _Pruning:
         page, removals, end = self._page, [], 0
         for element in candidates:
             if element > end and goes(element) and not (self._has_code and element in self._in_code):
-                kind = kind_of(page.tags[element], names_in(page.attributes[element])[0])
-                removals.append(Removal(element, self._length(element), kind))
+                removals.append(Removal(element, self._length(element), self._kind(element)))
                 end = page.ends[element]
         going = spared(self._without_entries(removals, total), total, MIN_LEFT_SHARE, self._lengths_of_links)
         for each in going:
@@ -112,20 +110,30 @@ class _Pruning:
 
     def _without_entries(self, removals: list[Removal[int]], total: int) -> list[Removal[int]]:
         """`removals` without the kinds that repeat and together hold much of the main part: the entries of a page that
-        lists them."""
-        rules = self._rules
-        if rules.min_entries_share >= 1:
+        lists them, of which some are short."""
+        if not removals or self._rules.min_entries_share >= 1:
             return removals
-        members = Counter(each.kind for each in removals)
-        characters: Counter[object] = Counter()
-        for each in removals:
-            characters[each.kind] += each.characters
+        min_characters = self._rules.min_entries_share * total
         entries = {
             kind
-            for kind in members
-            if members[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * total
+            for kind, members in self._members(removals).items()
+            if len(members) >= MIN_ENTRIES and sum(map(self._length, members)) >= min_characters
         }
         return [each for each in removals if each.kind not in entries or not self._may_be_entry(each.element)]
+
+    def _members(self, removals: Iterable[Removal[int]]) -> Mapping[object, Sequence[int]]:
+        """The elements of the kind of each removal: all in the main part that have its class names, and the removed
+        ones that have none."""
+        members: dict[object, list[int]] = {each.kind: [] for each in removals}
+        attributes = self._page.attributes
+        nameless = (each.element for each in removals if "class=" not in attributes[each.element])
+        for element in (*(index for index in self._below if "class=" in attributes[index]), *nameless):
+            if (kind := self._kind(element)) in members:
+                members[kind].append(element)
+        return members
+
+    def _kind(self, element: int) -> tuple[str, frozenset[str]]:
+        return kind_of(self._page.tags[element], names_in(self._page.attributes[element])[0])
 
     def _may_be_entry(self, element: int) -> bool:
         return self._rules.entries_of_any_name or not judge_names(names_in(self._page.attributes[element])[0], None)[0]

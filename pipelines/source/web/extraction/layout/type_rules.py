@@ -28,7 +28,7 @@ _PROSE = Rules(suspects=True, link_lists=True, min_entries_share=1)
 
 RULES: Mapping[str, Rules] = {
     "article": _PROSE,
-    "forum": _PROSE._replace(repeats=False),
+    "forum": _PROSE._replace(min_entries_share=0.3, repeats=False),
     "product": _PROSE._replace(starts_at_title=True, repeats=False, states_more=True),
     "documentation": Rules(suspects=False, link_lists=True, min_entries_share=0.1),
     "collection": Rules(suspects=False, link_lists=True, min_entries_share=0.1, starts_at_title=True),
@@ -38,4 +38,5 @@ RULES: Mapping[str, Rules] = {
     "service": Rules(suspects=False, link_lists=False, min_entries_share=0.1, entries_of_any_name=True),
 }
 """By the types of page_type.PAGE_TYPES. Articles, posts and descriptions of a product are prose, which links and panels
-interrupt; the others consist of cards, panels and links. Articles may begin above their title: with a summary."""
+interrupt, and some posts are as short as these; the others consist of cards, panels and links. Articles may begin above
+their title: with a summary."""

@@ -74,6 +74,18 @@ def test_the_entries_of_a_page_that_lists_them_are_its_content(kind, count):
     assert [n for n in range(count) if f"{word} {n}" not in text] == []
 
 
+@pytest.mark.parametrize("length", range(0, 200, 20))
+@pytest.mark.parametrize("schema", ["DiscussionForumPosting", "ItemList"])
+@pytest.mark.parametrize("name", ["message-cell message-cell--main", "post_message", "user-post info"])
+def test_a_post_stays_beside_longer_ones_however_short_it_is(name, schema, length):
+    post = "<div class='{0}'><h4><a href='/u'>user {1}</a></h4><a href='/p'>Jan {1}, 2024</a><div>{2}</div></div>"
+    texts = [f"Answer {n}: {SENTENCE[: length if n in (0, 4) else 200]}" for n in range(9)]
+    posts = "".join(post.format(name, n, text) for n, text in enumerate(texts))
+    html = f"<html>{head('forum/threads/1', '', schema)}<body><main>{posts}</main></body></html>"
+    text, _ = extract(html, "cascade")
+    assert [n for n in range(9) if f"Answer {n}:" not in text] == []
+
+
 def test_the_same_entries_below_an_article_are_teasers():
     html = PAGES["article"].replace("</article>", f"{entries(5, TEASER)}</article>")
     text, _ = extract(f"<html>{html}</body></html>", "cascade")
