@@ -1,7 +1,7 @@
 """One evaluation from the first question to the written scores. Steps in its journal are not repeated."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
+from pipelines.evaluate.asking.chat import SYSTEM_PROMPT
 from pipelines.evaluate.asking.protocol import Respondent
 from pipelines.evaluate.data.heldout import FIRST_BUCKET, ScoredPiece, choose_pieces, whole_documents
 from pipelines.evaluate.engine.execution import Execution
@@ -133,23 +134,36 @@ class Measuring:
             self.ask(self._suite.build(chat), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
-        """Ask and judge `tasks`, at most `limit` items of each. A task whose data is missing is reported and left out.
+        """Ask and judge `tasks`, at most `limit` items of each. A task without data is reported and left out, as is one
+        for whose conversations the chat template has no place.
 
         Before anything is asked, raises PreflightError or SandboxUnavailableError if code would have to run and cannot
-        be isolated, and ValueError if the chat template has no place for a system prompt.
+        be isolated, and ValueError if the chat template has no place for the suite's system prompt.
         """
         items_by_task, skipped = read_items(tasks, limit, self._suite.max_new_tokens, self._suite.system)
-        for name, reason in skipped.items():
+        refusals = self._refusals(items_by_task)
+        items_by_task = [(task, items) for task, items in items_by_task if task.name not in refusals]
+        for name, reason in (skipped | refusals).items():
             self._context.warn(f"{name} is not measured: {reason}")
-        self._skipped |= skipped
-        if any(item.has_system_prompt for _, items in items_by_task for item in items):
-            self._respondent.require_system_role()
+        self._skipped |= skipped | refusals
         for language in sorted({task.runs for task, _ in items_by_task if task.runs} if not self._suite.unsafe else ()):
             preflight(language, numpy=self._suite.numpy and language == "python")
         results = evaluate(items_by_task, self._answer(items_by_task), self._journal, self._context)
         measured = {result.name for result in results}
         empty = {task.name: "no item could be scored" for task, _ in items_by_task if task.name not in measured}
         self._results, self._skipped = self._results + results, self._skipped | empty
+
+    def _refusals(self, items_by_task: Sequence[tuple[Task, Sequence[Item]]]) -> dict[str, str]:
+        """Why tasks cannot be asked in the chat, by name. Raises ValueError if the suite's system prompt cannot."""
+        refusal = cache(self._respondent.refusal)
+        conversations = {
+            task.name: sorted({roles for item in items for roles in item.conversations})
+            for task, items in items_by_task
+        }
+        if self._suite.system and any(conversations.values()) and (reason := refusal(SYSTEM_PROMPT)):
+            raise ValueError(reason)
+        reasons = {name: next(filter(None, map(refusal, of_task)), "") for name, of_task in conversations.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def write(
         self, corpora: Sequence[CorpusFindings], previous: Artifact | None, *, across_forms: bool = False

@@ -192,15 +192,15 @@ def checkpoint_stage(
 
 def _require_chat(source: "ModelSource", suite: Suite) -> None:
     """Raise ValueError if `source` cannot be asked in the form that the suite asks for."""
-    from pipelines.evaluate.asking.chat import asked_in_chat, require_system_role
+    from pipelines.evaluate.asking.chat import SYSTEM_PROMPT, asked_in_chat, refusal
 
     in_chat = asked_in_chat(source, suite.chat)
     if suite.system and not in_chat:
         raise ValueError(
             "it is asked as a text to continue, without a system prompt. Leave out --system, or add --chat always."
         )
-    if suite.system:
-        require_system_role(source)
+    if suite.system and (reason := refusal(source, SYSTEM_PROMPT)):
+        raise ValueError(reason)
 
 
 def server_stage(url: str, model: str, suite: Suite) -> Stage:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from arctic_errors import UserError
-from pipelines.evaluate.engine.requests import SYSTEM, Answer, Generation, Likelihood, Request
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, Request
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Item:
         return first.shown if isinstance(first, Generation) else first.context
 
     @property
-    def has_system_prompt(self) -> bool:
-        texts = (one for one in self.requests if isinstance(one, Generation))
-        return any(role == SYSTEM for one in texts for role, _ in one.turns)
+    def conversations(self) -> set[tuple[str, ...]]:
+        """The roles, in order, of each conversation that is asked in the chat."""
+        texts = (one for one in self.requests if isinstance(one, Generation) and one.form == "message")
+        return {tuple(each["role"] for each in one.messages) for one in texts}
 
 
 class Share(NamedTuple):

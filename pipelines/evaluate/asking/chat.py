@@ -4,15 +4,23 @@ Every tokenizer that a run trains has a template, and a pretraining checkpoint h
 answers worse than it can.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from pipelines.evaluate.engine.requests import SYSTEM, Generation
+
 if TYPE_CHECKING:
+    from pipelines.models.codec import TextCodec
     from pipelines.models.source import ModelSource
 
 Chat = Literal["never", "auto", "always"]
 """`auto`: in the chat if the checkpoint was fine-tuned in it; of a Hugging Face model, if its tokenizer has a
 template."""
 CHATS: tuple[Chat, ...] = get_args(Chat)
+SYSTEM_PROMPT = (SYSTEM, "user")
+"""Roles of a question behind a system prompt."""
+REMEDY = 'Leave that out, or ask with --chat never (chat = "never" in a recipe).'
+"""If a model has no place for a conversation."""
 
 
 def asked_in_chat(source: "ModelSource", chat: Chat) -> bool:
@@ -32,18 +40,32 @@ def asked_in_chat(source: "ModelSource", chat: Chat) -> bool:
     return has_template and (chat == "always" or source.is_chat_model)
 
 
-def require_system_role(source: "ModelSource") -> None:
-    """Raise ValueError if the chat template of `source` refuses a system prompt or leaves it out."""
-    from pipelines.artifacts.tokenization.chat_template import TemplateError
+def probe(roles: Sequence[str]) -> Generation:
+    """A conversation of `roles`, the user's last, each with a text of its own."""
+    *turns, (_, prompt) = [(role, f"Text {number} of the {role}.") for number, role in enumerate(roles)]
+    return Generation(prompt, (), 1, form="message", turns=tuple(turns))
+
+
+def refusal(source: "ModelSource", roles: Sequence[str]) -> str:
+    """Why no conversation of `roles` can be asked in the chat template of `source`: it refuses a role or their order,
+    or leaves out a text. "" if it can."""
     from pipelines.models.loading import load_codec
 
-    prompt = "Answer in one word."
+    codec = load_codec(source)
+    if _takes(codec, roles):
+        return ""
+    others = [role for role in roles if role != SYSTEM]
+    is_systemless = len(others) < len(roles) and _takes(codec, others)
+    part = "a system prompt" if is_systemless else f"turns of {', '.join(roles)}"
+    return f"{source.tokenizer_folder}: its chat template has no place for {part}. {REMEDY}"
+
+
+def _takes(codec: "TextCodec", roles: Sequence[str]) -> bool:
+    from pipelines.artifacts.tokenization.chat_template import TemplateError
+
+    messages = probe(roles).messages
     try:
-        text = load_codec(source).chat([{"role": "system", "content": prompt}, {"role": "user", "content": "Why?"}])
+        text = codec.chat(messages)
     except TemplateError:
-        text = ""
-    if prompt not in text:
-        raise ValueError(
-            f"{source.tokenizer_folder}: its chat template has no place for a system prompt. Ask without one, or with "
-            '--chat never (chat = "never" in a recipe).'
-        )
+        return False
+    return all(message["content"] in text for message in messages)

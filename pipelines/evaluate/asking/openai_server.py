@@ -15,11 +15,11 @@ from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.stage import digest
 from infra.store.journal import Journal
-from pipelines.evaluate.asking.chat import Chat
+from pipelines.evaluate.asking.chat import REMEDY, Chat, probe
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, answer_of, as_plain
 from pipelines.evaluate.task import Item
-from pipelines.models.openai_client import ServerError, call, complete, protocol_error
+from pipelines.models.openai_client import RequestRefusedError, ServerError, call, complete, protocol_error
 
 PREFIX = "openai:"
 """Before the address, in the name of such a model."""
@@ -109,8 +109,15 @@ class ServerRespondent:
         """True unless the option is "never": a server does not report whether its model was tuned in a chat."""
         return chat != "never"
 
-    def require_system_role(self) -> None:
-        """A server does not show its template."""
+    def refusal(self, roles: Sequence[str]) -> str:
+        """A server does not show its template, so it is asked for one token, unless the user's turn is all. Raises
+        ServerError if there is no answer."""
+        try:
+            if len(roles) > 1:
+                self._server.ask(probe(roles))
+        except RequestRefusedError as error:
+            return f"{self._server.url}: it refuses turns of {', '.join(roles)} ({error.reason}). {REMEDY}"
+        return ""
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         """The answers to the requests of each item. Raises ServerError, and StoppedError before the next request."""

@@ -35,8 +35,8 @@ class Respondent(Protocol):
     def asked_in_chat(self, chat: Chat) -> bool:
         """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""
 
-    def require_system_role(self) -> None:
-        """Raise ValueError if the chat template leaves out a system prompt."""
+    def refusal(self, roles: Sequence[str]) -> str:
+        """Why a conversation of `roles`, the user's last, cannot be asked in the chat; "" if it can."""
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         """The answers to the requests of each item, which comes with the name of its task."""

@@ -14,7 +14,7 @@ from infra.store.integrity import require_intact
 from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.evaluate.asking.chat import Chat, asked_in_chat, require_system_role
+from pipelines.evaluate.asking.chat import Chat, asked_in_chat, refusal
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
@@ -57,8 +57,8 @@ class CheckpointRespondent:
     def asked_in_chat(self, chat: Chat) -> bool:
         return asked_in_chat(self._source, chat)
 
-    def require_system_role(self) -> None:
-        require_system_role(self._source)
+    def refusal(self, roles: Sequence[str]) -> str:
+        return refusal(self._source, roles)
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         questions = [item.requests for _, item in asked]
@@ -90,8 +90,8 @@ class StoredRespondent:
         """As it was at that time, regardless of the current option."""
         return bool(self._scores.template)
 
-    def require_system_role(self) -> None:
-        """The questions have been asked."""
+    def refusal(self, roles: Sequence[str]) -> str:  # noqa: ARG002 - the questions have been asked
+        return ""
 
     def answer(
         self,

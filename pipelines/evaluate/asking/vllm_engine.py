@@ -13,7 +13,7 @@ from infra.budget import stop_if_asked
 from infra.context import StageContext
 from infra.stage import digest
 from infra.store.journal import Journal
-from pipelines.evaluate.asking.chat import Chat, asked_in_chat, require_system_role
+from pipelines.evaluate.asking.chat import Chat, asked_in_chat, refusal
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.encoding import encode_pair, encode_prompt, windows
 from pipelines.evaluate.engine.requests import (
@@ -69,8 +69,8 @@ class VllmRespondent:
     def asked_in_chat(self, chat: Chat) -> bool:
         return asked_in_chat(self._source, chat)
 
-    def require_system_role(self) -> None:
-        require_system_role(self._source)
+    def refusal(self, roles: Sequence[str]) -> str:
+        return refusal(self._source, roles)
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         """The answers to the requests of each item. Raises ValueError on a request that cannot be answered, and

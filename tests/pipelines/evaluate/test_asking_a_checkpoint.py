@@ -196,10 +196,11 @@ def test_a_system_prompt_is_part_of_the_question_the_key_and_the_protocol(
     assert "; system prompt " in with_it.scores.protocols["ifeval"]
 
 
+QUOTED = "{% if messages[0].role == 'system' %}{{ raise_exception(messages[0].content) }}{% endif %}"
 SYSTEMLESS = {
     "left out": "{% for m in messages if m.role != 'system' %}{{ m.content }}\n{% endfor %}",
-    "refused": "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}Q:",
-    "quoted": "{% if messages[0].role == 'system' %}{{ raise_exception(messages[0].content) }}{% endif %}Q:",
+    "refused": "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[-1].content }}",
+    "quoted": QUOTED + "{{ messages[-1].content }}",
 }
 
 
@@ -211,7 +212,7 @@ def test_a_system_prompt_without_a_place_is_refused_before_anything_is_asked(
         measure(in_chat, "never", chat="never", system="Be brief.")
     file = without_template.tokenizer_folder / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
-    with pytest.raises(ValueError, match=r"its chat template has no place for a system prompt\. Ask without one"):
+    with pytest.raises(ValueError, match=r"its chat template has no place for a system prompt\. Leave that out"):
         measure(without_template, "placeless", chat="always", system="Be brief.")
 
 

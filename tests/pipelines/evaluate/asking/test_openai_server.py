@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -113,6 +114,19 @@ def test_a_conversation_and_the_begin_of_its_answer_are_messages(server: Any) ->
     assert begun["messages"] == [*whole["messages"], {"role": "assistant", "content": "It"}]
     assert (begun["continue_final_message"], begun["add_generation_prompt"]) == (True, False)
     assert not {"continue_final_message", "add_generation_prompt"} & whole.keys()
+
+
+def test_a_conversation_that_the_server_refuses_is_known_before_anything_else_is_asked(server: Any) -> None:
+    respondent = ServerRespondent(OpenAIServer(server.url, "toy"))
+    assert not respondent.refusal(("user",)) and not server.seen
+    assert not respondent.refusal(("system", "user"))
+    ((_, fields, _),) = server.seen
+    assert [each["role"] for each in fields["messages"]] == ["system", "user"] and fields["max_tokens"] == 1
+    server.failures = [400]
+    reason = respondent.refusal(("system", "user"))
+    assert re.search(
+        r": it refuses turns of system, user \(400 .*\)\. Leave that out, or ask with --chat never", reason
+    )
 
 
 def test_a_likelihood_without_any_context_is_left_out(server: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from infra.context import StageContext
 from infra.store.journal import Journal
-from pipelines.evaluate.asking.chat import require_system_role
+from pipelines.evaluate.asking.chat import SYSTEM_PROMPT, refusal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Text
@@ -168,9 +168,9 @@ def test_a_template_without_a_place_for_a_system_prompt_is_refused(text: str, ll
     file = folder / "tokenizer_config.json"
     template = "{% for m in messages %}{% if m.role == 'system' %}" + text + "{% else %}{{ m.content }}{% endif %}"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template + "{% endfor %}"}))
-    with pytest.raises(ValueError, match=r"systemless: its chat template has no place for a system prompt\."):
-        require_system_role(ModelSource(folder))
-    require_system_role(ModelSource(llama))
+    reason = refusal(ModelSource(folder), SYSTEM_PROMPT)
+    assert "systemless: its chat template has no place for a system prompt." in reason
+    assert not refusal(ModelSource(llama), SYSTEM_PROMPT)
 
 
 def test_harness_runs_a_task_of_its_own_on_our_model(llama: Path, our_model: ModelSource, tmp_path: Path) -> None:
