@@ -37,9 +37,10 @@ class TextCodec(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens."""
 
-    def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
-        """The messages in the chat template, by default up to the start of the assistant's next turn. Raises ValueError
-        if there is no template, and TemplateError if it does not take them."""
+    def chat(self, messages: Messages, *, begun: bool = False) -> str:
+        """The messages in the chat template up to the start of the assistant's next turn, or if that is `begun`, up to
+        the end of the last message. Raises ValueError if there is no template, and TemplateError if it does not take
+        them."""
 
 
 class ArcticCodec:
@@ -74,7 +75,8 @@ class ArcticCodec:
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids)
 
-    def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
+    def chat(self, messages: Messages, *, begun: bool = False) -> str:
         if self.template is None:
             raise ValueError(f"{self._folder}: its tokenizer has no chat template. Ask without one.")
-        return ChatTemplate(self.template).render(messages, add_generation_prompt=add_generation_prompt)
+        template = ChatTemplate(self.template)
+        return template.render_begun(messages) if begun else template.render(messages, add_generation_prompt=True)

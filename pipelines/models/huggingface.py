@@ -66,17 +66,14 @@ class HuggingFaceCodec:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
-    def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
+    def chat(self, messages: Messages, *, begun: bool = False) -> str:
         if self.template is None:
             raise ValueError(f"{self._tokenizer.name_or_path}: its tokenizer has no chat template. Ask without one.")
         try:
             text: str = self._tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
+                list(messages), tokenize=False, add_generation_prompt=not begun, continue_final_message=begun
             )
-        except JinjaError as error:
+        except (JinjaError, ValueError) as error:  # a ValueError if the begun message is left out
             raise TemplateError(f"the chat template does not take the conversation: {error}") from None
         return text
 

@@ -1,5 +1,8 @@
 """lm-evaluation-harness' own evaluator, as the oracle of tasks that we take from it."""
 
+import importlib.util
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,3 +62,27 @@ def evaluated(
         )
     samples: Mapping[str, list[dict[str, Any]]] = results["samples"]
     return samples
+
+
+def huggingface_class() -> Any:
+    """The harness' class for models of `transformers`. Its imports of accelerate place models on GPUs, and a model that
+    is given needs none of it."""
+    if "accelerate" not in sys.modules and importlib.util.find_spec("accelerate") is None:
+        stand_in: Any = types.ModuleType("accelerate")
+        stand_in.Accelerator = stand_in.InitProcessGroupKwargs = stand_in.find_executable_batch_size = object
+        stand_in.utils = types.ModuleType("accelerate.utils")
+        stand_in.utils.get_max_memory = object
+        sys.modules |= {"accelerate": stand_in, "accelerate.utils": stand_in.utils}
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM
+
+
+def harness_model(tokenizer: Any) -> Any:
+    """The harness' model of `transformers` with a tokenizer and without weights: it renders and encodes, no more."""
+    kind = huggingface_class()
+    model = kind.__new__(kind)
+    model.tokenizer, model.chat_template_args, model.add_bos_token = tokenizer, {}, None
+    model.custom_prefix_token_id = None
+    tokenizer.pad_token = tokenizer.eos_token
+    return model

@@ -15,6 +15,8 @@ from arctic_errors import ArcticError
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Marks around the assistant's part of a rendered template, until the text is parsed. Unicode keeps both for such
 use."""
+BEGUN = "\ufdd2"
+"""Mark at the end of a message that the model goes on from."""
 Messages = Sequence[Mapping[str, str]]
 """Turns of a chat, each with `role` and `content`."""
 
@@ -55,6 +57,20 @@ class ChatTemplate:
     def render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
         """The text of `messages`, with the beginning of the assistant's next turn if asked for."""
         return self._render(messages, add_generation_prompt).replace(OPEN, "").replace(CLOSE, "")
+
+    def render_begun(self, messages: Messages) -> str:
+        """The text of `messages` up to the end of the last, which the model goes on from.
+
+        Raises:
+            TemplateError: The template leaves the last message out.
+        """
+        *before, last = messages
+        text = self.render([*before, {**last, "content": f"{last['content']}{BEGUN} "}])
+        begun, mark, behind = text.rpartition(BEGUN)
+        if not mark or last["content"].strip() not in begun:
+            raise TemplateError("the chat template leaves out the message to go on from. Let it have all messages.")
+        # A template that strips messages would strip this one too.
+        return begun if behind.startswith(" ") else begun.rstrip()
 
     def render_spans(self, messages: Messages) -> Rendered:
         """The text of `messages`, and the spans of the assistant's turns in it: the answer to generate, with its end

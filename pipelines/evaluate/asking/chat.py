@@ -41,9 +41,11 @@ def asked_in_chat(source: "ModelSource", chat: Chat) -> bool:
 
 
 def probe(roles: Sequence[str]) -> Generation:
-    """A conversation of `roles`, the user's last, each with a text of its own."""
-    *turns, (_, prompt) = [(role, f"Text {number} of the {role}.") for number, role in enumerate(roles)]
-    return Generation(prompt, (), 1, form="message", turns=tuple(turns))
+    """A conversation of `roles`, each with a text of its own; an assistant's at the end is begun."""
+    turns = [(role, f"Text {number} of the {role}.") for number, role in enumerate(roles)]
+    opening = turns.pop()[1] if roles[-1] == "assistant" else ""
+    *before, (_, prompt) = turns
+    return Generation(prompt, (), 1, form="message", turns=tuple(before), opening=opening)
 
 
 def refusal(source: "ModelSource", roles: Sequence[str]) -> str:
@@ -63,9 +65,9 @@ def refusal(source: "ModelSource", roles: Sequence[str]) -> str:
 def _takes(codec: "TextCodec", roles: Sequence[str]) -> bool:
     from pipelines.artifacts.tokenization.chat_template import TemplateError
 
-    messages = probe(roles).messages
+    asked = probe(roles)
     try:
-        text = codec.chat(messages)
+        text = codec.chat(asked.messages, begun=bool(asked.opening))
     except TemplateError:
         return False
-    return all(message["content"] in text for message in messages)
+    return all(message["content"] in text for message in asked.messages)

@@ -58,7 +58,6 @@ class OpenAIServer:
         if request.form == "message":
             path, fields["messages"] = "chat/completions", request.messages
             if request.opening:
-                fields["messages"].append({"role": "assistant", "content": request.opening})
                 # Fields of vLLM and SGLang; others go on from a last message of the assistant by themselves.
                 fields |= {"add_generation_prompt": False, "continue_final_message": True}
         else:

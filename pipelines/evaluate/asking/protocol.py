@@ -36,7 +36,7 @@ class Respondent(Protocol):
         """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""
 
     def refusal(self, roles: Sequence[str]) -> str:
-        """Why a conversation of `roles`, the user's last, cannot be asked in the chat; "" if it can."""
+        """Why a conversation of `roles` cannot be asked in the chat; "" if it can."""
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
         """The answers to the requests of each item, which comes with the name of its task."""

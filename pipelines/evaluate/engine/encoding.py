@@ -99,7 +99,7 @@ def encode_prompt(model: Reader, request: Generation) -> Prompt:
     codec = model.codec
     text, marks = request.prompt, request.form == "templated"
     if request.form == "message":
-        text, marks = codec.chat(request.messages) + request.opening, True
+        text, marks = codec.chat(request.messages, begun=bool(request.opening)), True
     ids = codec.encode(text, marks=marks) or [codec.prefix_id]
     context_ids = ids[-(model.max_positions - min(request.max_new_tokens, model.max_positions // 2)) :]
     return Prompt(

@@ -66,7 +66,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         self._templated = True
-        return self._codec.chat(chat_history, add_generation_prompt=add_generation_prompt)
+        return self._codec.chat(chat_history, begun=not add_generation_prompt)
 
     def loglikelihood(self, requests: list[Instance], **_: object) -> list[tuple[float, bool]]:
         documents = groupby(enumerate(requests), key=lambda pair: _document(pair[1], pair[0]))

@@ -45,16 +45,16 @@ class Generation:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The conversation that the answer ends."""
-        return [{"role": role, "content": text} for role, text in (*self.turns, ("user", self.prompt))]
+        """The conversation that the answer ends, or goes on from if it is begun."""
+        opening = (("assistant", self.opening),) if self.opening else ()
+        return [{"role": role, "content": text} for role, text in (*self.turns, ("user", self.prompt), *opening)]
 
     @property
     def shown(self) -> str:
         """The prompt as people read it: of a conversation, each text behind its role."""
         if not (self.turns or self.opening):
             return self.prompt
-        opening = [f"assistant: {self.opening}"] if self.opening else []
-        return "\n\n".join([*(f"{each['role']}: {each['content']}" for each in self.messages), *opening])
+        return "\n\n".join(f"{each['role']}: {each['content']}" for each in self.messages)
 
 
 Request = LogLikelihood | Generation

@@ -111,6 +111,7 @@ class NamedHarnessTask:
         """Raises PackageError if the harness or a package of the page's code is missing, DataError if the dataset is
         not at hand or does not fit the page."""
         docs = list(self._task.eval_docs)
+        self._task.set_fewshot_seed(self.options.seed)
         kept = set(drawn([self._item_id(row) for row in range(len(docs))], self.limit))
         items = []
         for row, doc in enumerate(docs):
@@ -248,11 +249,9 @@ class NamedHarnessTask:
         if int(fields.get("repeats") or 1) != 1:
             raise DataError(f"{self.name}: its page repeats every question, which is not supported. Name another task.")
         try:
-            task = self._made(harness, fields)
-            task.set_fewshot_seed(self.options.seed)
+            return self._made(harness, fields)
         except (OSError, *MALFORMED) as error:
             raise DataError(f"{self.name}: its dataset is not at hand ({error}). {self._mend()}") from error
-        return task
 
     def _made(self, harness: Harness, fields: dict[str, Any]) -> Any:
         maker = fields.pop("class", None)

@@ -186,6 +186,7 @@ class HarnessTask:
 
     def _items(self, part: "_Part", drawn_rows: set[int]) -> Iterator[Item]:
         task = part.task
+        task.set_fewshot_seed(FEWSHOT_SEED)
         for row, doc in zip(part.rows, task.eval_docs, strict=True):
             context = task.fewshot_context(doc, num_fewshot=self._definition.shots)
             if row in drawn_rows:
@@ -267,9 +268,7 @@ def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -
         "custom_dataset": lambda **_: {name: harness.dataset(rows) for name, rows in splits.items()},
     }
     config = {name: setting for name, setting in fields.items() if name not in dropped}
-    task = harness.task(config=config | local | dict(definition.replace))
-    task.set_fewshot_seed(FEWSHOT_SEED)
-    return task
+    return harness.task(config=config | local | dict(definition.replace))
 
 
 def _request(instance: Any) -> Request:

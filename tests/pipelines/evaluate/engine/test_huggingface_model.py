@@ -1,10 +1,7 @@
 """A Hugging Face directory, and lm-evaluation-harness: its own path and ours give the same numbers."""
 
-import importlib.util
 import json
 import shutil
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Text
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
+from tests.kit.harness_reference import huggingface_class
 
 pytestmark = pytest.mark.slow
 
@@ -86,19 +84,11 @@ def _written(folder: Path, architecture: str, **more: Any) -> Path:
 
 
 def harness(folder: Path) -> Any:
-    """The harness's own path. Its imports of accelerate place models on GPUs, and a model that is given needs none of
-    it."""
-    if "accelerate" not in sys.modules and importlib.util.find_spec("accelerate") is None:
-        stand_in: Any = types.ModuleType("accelerate")
-        stand_in.Accelerator = stand_in.InitProcessGroupKwargs = stand_in.find_executable_batch_size = object
-        stand_in.utils = types.ModuleType("accelerate.utils")
-        stand_in.utils.get_max_memory = object
-        sys.modules |= {"accelerate": stand_in, "accelerate.utils": stand_in.utils}
-    from lm_eval.models.huggingface import HFLM
+    """The harness's own path."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    return HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(folder), batch_size=4)
+    return huggingface_class()(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(folder), batch_size=4)
 
 
 def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:

@@ -169,6 +169,12 @@ def test_a_limit_leaves_every_question_as_it_is(name: str, root: Path) -> None:
     assert all(whole[item.item_id] == (item.requests, verdict) for item, verdict in few)
 
 
+@pytest.mark.parametrize("name", ["mmlu", "gsm8k"])
+def test_a_task_that_is_read_twice_has_the_same_examples(name: str, root: Path) -> None:
+    task = HarnessTask(name, root)
+    assert task.items() == task.items()
+
+
 @pytest.mark.parametrize(
     ("name", "row", "gold", "chance"),
     [

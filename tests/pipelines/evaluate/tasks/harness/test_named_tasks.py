@@ -1,9 +1,7 @@
 """Any task of the harness by name: asked and judged as by the harness' own evaluator, on local files."""
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,123 +10,23 @@ import pytest
 from data_recipes.section import RecipeError
 from data_recipes.sections.evaluation import TaskSection
 from pipelines.evaluate.data.files import missing
-from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
-from pipelines.evaluate.evaluation import read_items
+from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.harness.named import HarnessOptions, NamedHarnessTask
 from tests.kit.harness_reference import evaluated
 from tests.kit.optional import needs
+from tests.pipelines.evaluate.tasks.harness.rivers import likelihood, respond, write_pages, written
 
 pytestmark = needs("lm_eval")
-
-CHOICES_PAGE = """
-task: own_rivers
-dataset_path: json
-dataset_kwargs: {data_files: {test: rivers.jsonl, dev: rivers_dev.jsonl}}
-output_type: multiple_choice
-test_split: test
-fewshot_split: dev
-doc_to_text: "Q: {{question}}\\nA:"
-doc_to_target: answer
-doc_to_choice: "{{choices}}"
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}, {metric: acc_norm}]
-metadata: {version: 1.0}
-"""
-TEXT_PAGE = """
-include: own_rivers.yaml
-task: own_names
-output_type: generate_until
-doc_to_target: "{{choices[answer]}}"
-doc_to_choice: null
-generation_kwargs: {until: ["\\n", "Q:"], max_gen_toks: 7}
-filter_list:
-  - {name: first, filter: [{function: regex, regex_pattern: "([a-z]+)"}, {function: take_first}]}
-metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true, ignore_case: true}]
-"""
-
-BEGUN_PAGE = """
-include: other_name.yaml
-task: own_begun
-description: "Rivers of {{question[:5]}}.\\n\\n"
-gen_prefix: "The river is"
-"""
-DESCRIBED_PAGE = """
-include: other_name.yaml
-task: own_described
-description: "Rivers."
-fewshot_delimiter: "\\n"
-"""
-CODE_PAGE = """
-include: own_rivers.yaml
-task: own_{kind}
-class: !function own_code.{kind}
-output_type: generate_until
-doc_to_target: "{{{{choices[answer]}}}}"
-doc_to_choice: null
-"""
-CODE = """
-from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
-
-class Choices(ConfigurableTask):
-    kinds = ("loglikelihood",)
-
-    def __init__(self, config):
-        super().__init__(config={name: value for name, value in config.items() if name != "class"})
-
-    def construct_requests(self, doc, ctx, metadata, **_):
-        second = {"generate_until": {"until": ["Q:"]}, "loglikelihood": " unanswerable"}
-        return [
-            Instance(request_type=kind, doc=doc, arguments=(ctx, second[kind]), idx=0, metadata=metadata)
-            for kind in self.kinds
-        ]
-
-class Mixed(Choices):
-    kinds = ("generate_until", "loglikelihood")
-"""
-
-
-def row(number: int) -> dict[str, Any]:
-    choices = [f"river{letter * (number % 3 + 1)}" for letter in "abc"]
-    return {"question": f"Which river is {number}?", "choices": choices, "answer": number % 3}
 
 
 @pytest.fixture(scope="module")
 def include(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("include")
-    (folder / "own_rivers.yaml").write_text(CHOICES_PAGE)
-    (folder / "other_name.yaml").write_text(TEXT_PAGE)
-    (folder / "own_begun.yaml").write_text(BEGUN_PAGE)
-    (folder / "own_described.yaml").write_text(DESCRIBED_PAGE)
-    (folder / "own_code.py").write_text(CODE)
-    for kind in ("Choices", "Mixed"):
-        (folder / f"own_{kind}.yaml").write_text(CODE_PAGE.format(kind=kind))
-    for name, numbers in (("rivers", range(12)), ("rivers_dev", range(20, 26))):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in numbers))
+    write_pages(folder)
     return folder
-
-
-def opinion(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
-
-def likelihood(context: str, continuation: str) -> tuple[float, bool]:
-    return -(opinion(f"{context}|{continuation}") % 997) / 10 - 0.1, False
-
-
-def written(prompt: str) -> str:
-    """The right river or another word."""
-    number = int(prompt.rsplit("Which river is ", 1)[1].split("?")[0])
-    right = f"river{'abc'[number % 3] * (number % 3 + 1)}"
-    return f"{right}, I think" if opinion(prompt) % 2 else "42"
-
-
-def respond(request: Request) -> Answer:
-    if isinstance(request, LogLikelihood):
-        return Likelihood(*likelihood(request.context, request.continuation), 0)
-    return Text(written(request.prompt), "end", 0)
 
 
 def samples_of(include: Path, name: str, num_fewshot: int) -> list[dict[str, Any]]:
@@ -178,31 +76,6 @@ def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
         assert items[0].prompt.count("Q:") == 3
 
 
-def chatml(messages: Sequence[Mapping[str, str]], begins: bool) -> str:
-    text = "".join(f"<{each['role']}>{each['content']}</>" for each in messages)
-    return f"{text}<assistant>" if begins else text.removesuffix("</>")
-
-
-@pytest.mark.parametrize("system", ["", "Answer in one word.", "Answer in one word.\n"])
-@pytest.mark.parametrize("num_fewshot", [0, 2])
-@pytest.mark.parametrize("name", ["own_names", "own_begun", "own_described"])
-def test_conversations_are_those_of_the_harness_own_evaluator(
-    include: Path, name: str, num_fewshot: int, system: str
-) -> None:
-    task = HarnessOptions.named(f"lm_eval:{name}", include, num_fewshot).task(include, None, chat=True)
-    [(_, items)], _ = read_items([task], None, system=system)
-    answered = evaluated(include, [name], likelihood, written, num_fewshot, system or None, chatml)[name]
-    for item, sample in zip(items, sorted(answered, key=lambda sample: sample["doc_id"]), strict=True):
-        (request,) = item.requests
-        assert isinstance(request, Generation) and request.form == "message"
-        assert chatml(request.messages, True) + request.opening == sample["arguments"][0][0]
-        # In words for people: the same texts, each behind its role.
-        assert item.prompt.count("Which river is") == num_fewshot + 1
-        assert item.prompt.startswith(f"system: {system}") or not system
-    assert ("examples as turns" in task.protocol) == bool(num_fewshot)
-    assert ("description as system prompt, answers begin 'The river is'" in task.protocol) == (name == "own_begun")
-
-
 @pytest.mark.parametrize("num_fewshot", [0, 2])
 @pytest.mark.parametrize("kind", ["Choices", "Mixed"])
 def test_likelihoods_beside_a_conversation_are_of_the_harness_own_texts(
@@ -237,6 +110,11 @@ def test_a_limit_leaves_every_question_as_it_is(include: Path) -> None:
     few = ours(include, "own_rivers", 2, limit=3).items()
     assert len(few) == 3
     assert all(whole[item.item_id] == item for item in few)
+
+
+def test_a_task_that_is_read_twice_has_the_same_examples(include: Path) -> None:
+    task = ours(include, "own_rivers", 2)
+    assert task.items() == task.items()
 
 
 def test_a_dataset_of_the_hub_is_read_from_the_data_root(tmp_path: Path) -> None:
