@@ -12,6 +12,7 @@ from pipelines.evaluate.tasks.code.values import Digest, view
 from pipelines.sandbox import CallReply, Plain, PythonSandbox
 from pipelines.sandbox.protocol import RETURNED
 from pipelines.sandbox.python.sandbox import Running
+from pipelines.sandbox.values import pack
 
 PROGRAM_FILE = Path(code_program.__file__)
 PROGRAM = PROGRAM_FILE.read_text(encoding="utf-8")
@@ -20,11 +21,15 @@ LOAD_CPU_S = 5.0
 MAX_ERROR_CHARACTERS = 300
 
 
-class Result(NamedTuple):
-    """The result and the duration, as the program reports them."""
+class Inputs(NamedTuple):
+    """Arguments of a `number` of calls, ready to be sent."""
 
-    value: Plain | Digest
-    cpu_s: float
+    packed: bytes
+    number: int
+
+    @classmethod
+    def of(cls, arguments: Sequence[Arguments]) -> "Inputs":
+        return cls(pack(list(arguments)), len(arguments))
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,14 @@ class Outcome:
 
     `results`: of the calls before the first that failed, or of some if not all fit into one reply; `fault`: the reason
     why that one failed, "" if none did; `is_certain`: False if it is only known that one of the calls failed; `cpu_s`:
-    CPU seconds as measured.
+    CPU seconds as measured; `seconds`: of each call as the program reports them, if it was asked to.
     """
 
-    results: Sequence[Result]
+    results: Sequence[Plain | Digest]
     fault: str
     is_certain: bool
     cpu_s: float
+    seconds: Sequence[float] = ()
 
 
 class LoadedProgram:
@@ -50,13 +56,14 @@ class LoadedProgram:
         loaded = running.call("load", [program], LOAD_CPU_S)
         self.fault = "" if loaded.outcome == RETURNED else _words(loaded)
 
-    def call(self, inputs: Sequence[Arguments], cpu_s: float) -> Outcome:
+    def call(self, inputs: Inputs, cpu_s: float, timed: bool = False) -> Outcome:
         """Calls the problem's function with `inputs`, at least with the first of them, within `cpu_s` CPU seconds."""
-        reply = self._running.call("call", [self._problem.entry_point, view(self._problem), list(inputs)], cpu_s)
+        arguments = [self._problem.entry_point, view(self._problem), inputs.packed, timed]
+        reply = self._running.call("call", arguments, cpu_s)
         if reply.outcome != RETURNED:
-            return Outcome((), _words(reply), len(inputs) == 1, reply.cpu_s)
-        results, fault = read_claims(reply.value)
-        return Outcome(results[: len(inputs)], fault, True, reply.cpu_s)
+            return Outcome((), _words(reply), inputs.number == 1, reply.cpu_s)
+        results, fault, seconds = read_claims(reply.value)
+        return Outcome(results[: inputs.number], fault, True, reply.cpu_s, seconds)
 
 
 @contextmanager
@@ -66,14 +73,13 @@ def loaded(sandbox: PythonSandbox, problem: Problem, program: str) -> Iterator[L
         yield LoadedProgram(running, problem, program)
 
 
-def read_claims(claims: Plain) -> tuple[list[Result], str]:
-    """Results and fault of a reply, which may be forged."""
+def read_claims(claims: Plain) -> tuple[list[Plain | Digest], str, list[float]]:
+    """Results, fault and CPU seconds of a reply, which may be forged."""
     match claims:
         case [str(error), list(values), dict(digests), list(seconds)] if {float}.issuperset(map(type, seconds)):
-            shown = [Digest(digests[n]) if n in digests else value for n, value in enumerate(values)]
-            results = list(map(Result, shown, seconds))
-            return results, f"raised, {_printable(error)}" if error else "" if results else "no result"
-    return [], "no result"
+            results = [Digest(digests[n]) if n in digests else value for n, value in enumerate(values)]
+            return results, f"raised, {_printable(error)}" if error else "" if results else "no result", seconds
+    return [], "no result", []
 
 
 def _printable(text: str) -> str:

@@ -87,13 +87,13 @@ class Checker:
                 return f"program: {running.fault}"
             while n < len(reference.inputs):
                 part = slice(n, ends[n])
-                inputs = reference.inputs[part]
-                outcome = running.call(inputs, min(left_s, budget_s(min(reference.cpu_s[part]))))
+                budget = budget_s(min(reference.cpu_s[part]))
+                outcome = running.call(reference.packed(n, ends[n]), min(left_s, budget))
                 left_s -= outcome.cpu_s
-                results = [result.value for result in outcome.results]
-                if (wrong := first_wrong(problem, inputs, reference.values[part], results)) is not None:
+                inputs, expected = reference.inputs[part], reference.values[part]
+                if (wrong := first_wrong(problem, inputs, expected, outcome.results)) is not None:
                     return f"{kind} input {n + wrong + 1}: wrong result"
-                n += len(results)
+                n += len(outcome.results)
                 if outcome.fault:
                     return f"{kind} input {n + 1}: {outcome.fault}" if outcome.is_certain else None
         return ""

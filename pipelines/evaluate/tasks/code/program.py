@@ -15,6 +15,10 @@ from typing import Any
 
 MAX_LENGTH = 100_000
 """Characters and elements of the results in one reply."""
+MAX_TEXT = 256
+"""Characters of a text, or of a list or tuple of texts, that travel as they are: no text is close to another, and its
+digest is shorter and equal to the digest of the same text alone."""
+SEQUENCES = frozenset({str, list, tuple})
 EXACT, SCALARS = frozenset({str, int}), frozenset({str, int, float, bool, complex})
 _solution = ModuleType("solution")
 _NUMPY_SCALAR: type | tuple[()] = getattr(sys.modules.get("numpy"), "generic", ())
@@ -27,10 +31,10 @@ def load(source: str) -> None:
     exec(compile(source, "solution", "exec"), _solution.__dict__)
 
 
-def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[Any]:
-    """The exception that ended it early, or ""; the part of each result to compare, in the order of `inputs`; the
-    `digest` instead of it, by position, if that is too long; and CPU seconds of each. Also ends early if results
-    together grow too long for one reply.
+def call(entry_point: str, view: str, packed: bytes, timed: bool) -> list[Any]:
+    """The exception that ended it early, or ""; the part of each result to compare, in the order of the inputs that are
+    `packed`; the `digest` instead of it, by position, if that is too long; and if `timed`, CPU seconds of each. Also
+    ends early if results together grow too long for one reply.
 
     The compared part is the "value", a "number" that may be close, a "root" of any type of number, the "elements" if
     any order is right, or the "presence" of any answer, if solutions may answer yes by a truth value or by something
@@ -40,18 +44,19 @@ def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[Any]:
     digests: dict[int, str] = {}
     seconds: list[float] = []
     error, length = "", 0
-    for arguments in inputs:
-        began_s = time.process_time()
+    for arguments in marshal.loads(packed):
+        began_s = time.process_time() if timed else 0.0
         try:
-            value, short = _seen(view, _solution.__dict__[entry_point](*arguments))
+            value, short, size = _seen(view, _solution.__dict__[entry_point](*arguments))
         except BaseException as raised:
             error = f"{type(raised).__name__}: {raised}"
             break
-        seconds.append(time.process_time() - began_s)
+        if timed:
+            seconds.append(time.process_time() - began_s)
         if short is not None:
             digests[len(values)] = short
         values.append(value)
-        length += _length(value) if type(value) in (str, list, tuple) else 1
+        length += size
         if length > MAX_LENGTH:
             break
     return [error, values, digests, seconds]
@@ -89,23 +94,27 @@ def _exact(part: Any) -> Any:
     return int(part) if part == part // 1 else part
 
 
-def _seen(view: str, result: Any) -> tuple[Any, str | None]:
-    """The part of a result to compare, or nothing and its digest. Long results are replaced by it: one of Mbpp/255
-    has 1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
-    if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
-        are_floats = not isinstance(result, str) and {float} == set(map(type, result))
-        short = None if are_floats else digest(result)
-        if short is not None:
-            return None, short
-    return VIEWS[view](result), None
+def _seen(view: str, result: Any) -> tuple[Any, str | None, int]:
+    """The part of a result to compare, or nothing and its digest; and the length of that. Long results are replaced by
+    it: one of Mbpp/255 has 1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be
+    right."""
+    if view == "value" and type(result) in SEQUENCES:
+        kinds: set[type] = {str} if type(result) is str else set(map(type, result))
+        length = _length(result, kinds)
+        if length > MAX_LENGTH or (length > MAX_TEXT and kinds == {str}):
+            short = None if kinds == {float} else digest(result)
+            if short is not None:
+                return None, short, len(short)
+        return VIEWS[view](result), None, length
+    value = VIEWS[view](result)
+    return value, None, _length(value, set(map(type, value))) if type(value) in SEQUENCES else 1
 
 
-def _length(result: str | list[Any] | tuple[Any, ...]) -> int:
-    return len(result) if isinstance(result, str) else sum(map(_inner_length, result))
-
-
-def _inner_length(item: Any) -> int:
-    return len(item) if type(item) in (str, list, tuple) else 1
+def _length(result: str | list[Any] | tuple[Any, ...], kinds: set[type]) -> int:
+    """Characters and elements of a sequence whose elements are of these types."""
+    if isinstance(result, str) or not kinds & SEQUENCES:
+        return len(result)
+    return sum([len(item) if type(item) in SEQUENCES else 1 for item in result])
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,11 @@
 """Reference results: those of the canonical solutions, computed in this run, and their duration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.evaluate.task import DataError
-from pipelines.evaluate.tasks.code.calls import Outcome, Result, loaded
+from pipelines.evaluate.tasks.code.calls import Inputs, Outcome, loaded
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem
 from pipelines.evaluate.tasks.code.values import Digest
 from pipelines.sandbox import Plain, PythonSandbox
@@ -27,6 +27,13 @@ class Reference:
     inputs: Sequence[Arguments]
     values: Sequence[Plain | Digest]
     cpu_s: Sequence[float]
+    _packed: dict[tuple[int, int], Inputs] = field(default_factory=dict, repr=False)
+
+    def packed(self, start: int, end: int) -> Inputs:
+        """These of the inputs, packed once for all programs that are called with them."""
+        if (start, end) not in self._packed:
+            self._packed[start, end] = Inputs.of(self.inputs[start:end])
+        return self._packed[start, end]
 
 
 class References:
@@ -48,33 +55,36 @@ class References:
 
 def _compute(problem: Problem, kind: Kind, sandbox: PythonSandbox) -> Reference:
     inputs = problem.base_inputs if kind == "base" else problem.plus_inputs
-    results, outcome = _run(problem, inputs, sandbox, INPUTS_AT_ONCE)
+    values, seconds, outcome = _run(problem, inputs, sandbox, INPUTS_AT_ONCE)
     if not outcome.is_certain:
-        results, outcome = _run(problem, inputs, sandbox, 1)
+        values, seconds, outcome = _run(problem, inputs, sandbox, 1)
     if outcome.fault:
         raise DataError(
-            f"{problem.problem_id}: its canonical solution fails at {kind} input {len(results) + 1}: {outcome.fault}. "
+            f"{problem.problem_id}: its canonical solution fails at {kind} input {len(values) + 1}: {outcome.fault}. "
             "Nothing can be judged by it. Fetch the data again, and if that is of no use report it."
         )
-    return Reference(inputs, [result.value for result in results], [result.cpu_s for result in results])
+    return Reference(inputs, values, seconds)
 
 
 def _run(
     problem: Problem, inputs: Sequence[Arguments], sandbox: PythonSandbox, at_once: int
-) -> tuple[list[Result], Outcome]:
-    """Results of the canonical solution up to its first fault, and the last outcome."""
-    results: list[Result] = []
+) -> tuple[list[Plain | Digest], list[float], Outcome]:
+    """Results of the canonical solution up to its first fault, CPU seconds of each, and the last outcome."""
+    values: list[Plain | Digest] = []
+    seconds: list[float] = []
     with loaded(sandbox, problem, problem.canonical_program) as program:
         outcome = Outcome((), program.fault, True, 0.0)
-        while len(results) < len(inputs) and not outcome.fault:
-            outcome = program.call(inputs[len(results) : len(results) + at_once], REFERENCE_CPU_S)
-            results += outcome.results
-            if outcome.results:
+        while len(values) < len(inputs) and not outcome.fault:
+            part = Inputs.of(inputs[len(values) : len(values) + at_once])
+            outcome = program.call(part, REFERENCE_CPU_S, timed=True)
+            values += outcome.results
+            seconds += outcome.seconds
+            if outcome.seconds:
                 # Bringing back a long result is part of answering, and it is the last of its exchange.
-                results[-1] = Result(results[-1].value, results[-1].cpu_s + _unclaimed_s(outcome))
-    return results, outcome
+                seconds[-1] += _unclaimed_s(outcome)
+    return values, seconds, outcome
 
 
 def _unclaimed_s(outcome: Outcome) -> float:
     """CPU seconds of an exchange besides the calls."""
-    return max(0.0, outcome.cpu_s - sum(result.cpu_s for result in outcome.results))
+    return max(0.0, outcome.cpu_s - sum(outcome.seconds))

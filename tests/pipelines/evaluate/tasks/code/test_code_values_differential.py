@@ -14,7 +14,7 @@ from pipelines.evaluate.tasks.code import program as code_program
 from pipelines.evaluate.tasks.code.calls import read_claims
 from pipelines.evaluate.tasks.code.problems import Problem
 from pipelines.evaluate.tasks.code.values import ANY_ORDER, SPECIAL, YES_OR_NO, Digest, is_right, view
-from pipelines.sandbox.values import decode, encode
+from pipelines.sandbox.values import decode, encode, pack
 
 Draw = random.Random
 NUM_PAIRS = 100_000
@@ -122,8 +122,8 @@ def pairs(seed: int, number: int) -> list[tuple[Any, Any]]:
 def seen(problem: Problem, returned: Any) -> list[Any]:
     """The caller's view of a program's result; nothing if it cannot be viewed."""
     code_program._solution.__dict__["answer"] = lambda: returned
-    results, _ = read_claims(decode(encode(code_program.call("answer", view(problem), [[]]))))
-    return [result.value for result in results]
+    results, *_ = read_claims(decode(encode(code_program.call("answer", view(problem), pack([[]]), False))))
+    return results
 
 
 def verdicts(
@@ -163,6 +163,19 @@ def test_a_result_that_travels_as_its_digest_has_the_same_verdict(
         assert all(type(item) is float for item in expected)
         assert not all(type(item) is float for item in result)
         assert tolerance == 0
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.1])
+def test_a_text_that_travels_as_its_digest_has_the_verdict_of_evalplus(
+    tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No text is close to another value, so that even a single character may."""
+    monkeypatch.setattr(code_program, "MAX_TEXT", 0)
+    drawn = pairs(13, NUM_PAIRS // 2)
+    assert differing(verdicts("f", tolerance, [], drawn)) == []
+    problem = Problem("Mbpp/1", "", "f", "", [], [], 0.0)
+    digested = {str(one) for one, _ in drawn if any(isinstance(each, Digest) for each in seen(problem, one))}
+    assert {"ab", "['a', 'b']"} & digested, digested
 
 
 @pytest.mark.parametrize(
