@@ -50,7 +50,8 @@ def prepare(owner: tuple[int, int], readable: Collection[Path], hidden: Collecti
         covers = [f"{LIBRARY}{path}" for path in hidden if Path(f"{LIBRARY}{path}").is_dir()]
         for cover in covers:
             kernel.mount("sandbox", cover, "tmpfs", EMPTY)
-        add(LIBRARY, [path for path in readable if not set(hidden).isdisjoint(_resolved(path).parents)])
+        below = tuple(f"{folder}/" for folder in hidden)
+        add(LIBRARY, [path for path in readable if str(_resolved(path)).startswith(below)])
         for empty in (*covers, MOUNT_POINT):
             kernel.mount("sandbox", empty, "", MS_REMOUNT | MS_RDONLY | EMPTY)
     except (OSError, AttributeError):

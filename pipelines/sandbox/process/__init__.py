@@ -1,1 +1,1 @@
-"""Processes of the sandbox: the caller's session, zygote, monitor and child, and the protocol between them."""
+"""Processes of the sandbox: the zygote, which becomes the monitor of all sessions, the forker, and its programs."""

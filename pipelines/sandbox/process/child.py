@@ -7,8 +7,9 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pipelines.sandbox.confinement.limits import Limits
 from pipelines.sandbox.protocol import ASLEEP, DIED, PREFIX_BYTES, RETURNED, TIMEOUT, UNUSABLE
@@ -33,16 +34,19 @@ class Child:
     """A process with a pipe for requests and one for replies.
 
     Args:
-        pid: a child of this process.
+        pid: its id, which is no other's until its `end`.
         requests: descriptor to write.
         replies: descriptor to read.
         limits: the longest reply, and how long it may wait in all exchanges.
+        end: ends it; its exit code (minus the signal, if one ended it) and all its CPU seconds.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int, limits: Limits) -> None:
+    def __init__(
+        self, pid: int, requests: int, replies: int, limits: Limits, end: Callable[[], tuple[int, float]]
+    ) -> None:
         self._pid, self._requests, self._replies, self._reply_bytes = pid, requests, replies, limits.reply_bytes
         self._idle_left_s = limits.idle_s
-        self._end: tuple[int, float] | None = None
+        self._end = cache(end)
         self._schedules = [_open_schedule(pid), _open_schedule(os.getpid())]
         os.set_blocking(requests, False)
 
@@ -74,13 +78,12 @@ class Child:
                 return self._ended(ASLEEP, f"waited for {idle_s:.3g} s", usage)
             patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, max_idle_s - idle_s))
 
-    def kill(self) -> tuple[int, float]:
-        """Ends the process; returns its exit code (minus the signal, if one ended it) and all its CPU seconds."""
-        if self._end is None:
-            os.kill(self._pid, signal.SIGKILL)
-            _, status, usage = os.wait4(self._pid, 0)
-            self._end = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
-        return self._end
+    def close(self) -> None:
+        """Ends the process, and closes its pipes."""
+        self._end()
+        for descriptor in (self._requests, self._replies, *self._schedules):
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _move(self, request: bytes, reply: bytearray, patience_s: float) -> bytes:
         """Sends as much as possible within `patience_s`; returns the rest."""
@@ -98,7 +101,7 @@ class Child:
         return request
 
     def _ended(self, outcome: str, error: str, usage: "_Usage") -> Outcome:
-        code, cpu_s = self.kill()
+        code, cpu_s = self._end()
         ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         return Outcome(outcome, error or ending, max(0.0, cpu_s - usage.before_s))
 

@@ -1,21 +1,19 @@
-"""The process between the caller and one program: it starts it, passes messages on, and ends it.
+"""The process between the caller and its programs: it has each of them started, passes messages on, and ends it.
 
-Messages from the program are passed on unchanged; a separate process tries whether a long reply can be parsed.
+Messages from a program are passed on unchanged; a separate process tries whether a long reply can be parsed. No program
+is forked from this process, whose memory holds data of sessions.
 """
 
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import select
+from collections.abc import Iterator
 
-from pipelines.sandbox.confinement import kernel, landlock, root
 from pipelines.sandbox.confinement.limits import Limits
-from pipelines.sandbox.confinement.lockdown import CLONE_NEWPID, Isolation, lock
 from pipelines.sandbox.confinement.reading import is_readable
 from pipelines.sandbox.process.child import Child, Outcome
+from pipelines.sandbox.process.forker import Forker
 from pipelines.sandbox.protocol import (
     DIED,
     READY,
@@ -24,36 +22,46 @@ from pipelines.sandbox.protocol import (
     frame,
     receive,
     receive_headed,
-    send,
     send_headed,
 )
-from pipelines.sandbox.python import driver as python_driver
-from pipelines.sandbox.sql import driver as sql_driver
 
-DRIVERS: dict[str, Callable[[int, int], None]] = {"python": python_driver.serve, "sql": sql_driver.serve}
 START_CPU_S = 30.0
 """For the process to lock itself; a last resort, since none of it is the program's."""
-REQUESTS, REPLIES, RULES = 3, 4, 5
-"""Descriptors of the program's process."""
 
 
-def run_session(isolation: Isolation, library: int) -> None:
-    """One session: its job, then requests until an empty one, the program's end or the caller's.
-
-    Args:
-        library: descriptor of landlock's rules for a program that may read the standard library.
-    """
-    kernel.die_with_parent()
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the caller is gone, and with it the need
-        child = _start(json.loads(receive(0)), isolation, library)
-        try:
-            _converse(child)
-        finally:
-            child.kill()
+def serve_sessions(forker: Forker) -> None:
+    """Sessions one by one, until the caller closes its pipe or the forker is gone: a job, then requests until an empty
+    one or the program's end."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while _session_begins():
+            job = receive(0)
+            with _child(forker, Limits(**json.loads(job)["limits"])) as child:
+                _converse(child, job)
 
 
-def _converse(child: Child) -> None:
-    outcome = child.exchange(b"", START_CPU_S)
+def _session_begins() -> bool:
+    """Waits for the first byte of a session without reading it; False if the other side is gone."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    return bool(poll.poll()[0][1] & select.POLLIN)
+
+
+@contextlib.contextmanager
+def _child(forker: Forker, limits: Limits) -> Iterator[Child]:
+    """A process that reads its job first."""
+    (requests, request_end), (reply_end, replies) = os.pipe(), os.pipe()
+    pid = forker.start(requests, replies)
+    os.close(requests)
+    os.close(replies)
+    child = Child(pid, request_end, reply_end, limits, forker.end)
+    try:
+        yield child
+    finally:
+        child.close()
+
+
+def _converse(child: Child, job: bytes) -> None:
+    outcome = child.exchange(frame(job), START_CPU_S)
     if outcome.outcome == RETURNED and outcome.reply != READY:
         outcome = Outcome(DIED, outcome.reply.decode())
     _report(outcome)
@@ -70,48 +78,3 @@ def _converse(child: Child) -> None:
 def _report(outcome: Outcome) -> None:
     header = {"outcome": outcome.outcome, "error": outcome.error, "cpu_s": outcome.cpu_s}
     send_headed(1, header, outcome.reply)
-
-
-def _start(job: dict[str, Any], isolation: Isolation, library: int) -> Child:
-    """Forks the program's process; it locks itself before it answers for the first time."""
-    if isolation.namespaces:
-        kernel.unshare(CLONE_NEWPID)
-    folder = root.LIBRARY
-    if job["readable"] is not None:
-        paths, folder = [Path(path) for path in job["readable"]], root.FILES
-        if isolation.own_root and paths:
-            root.with_files(paths)
-        if isolation.landlock_abi:
-            library = landlock.ruleset(dict.fromkeys(paths, landlock.READ_FILE), isolation.landlock_abi)
-    (requests, request_end), (reply_end, replies) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become_child(job, isolation, folder, (requests, replies, library))
-    os.close(requests)
-    os.close(replies)
-    return Child(pid, request_end, reply_end, Limits(**job["limits"]))
-
-
-def _become_child(job: dict[str, Any], isolation: Isolation, folder: str, descriptors: tuple[int, int, int]) -> None:
-    """Keeps only `descriptors` of its parents' open files, locks itself, serves, and never returns."""
-    try:
-        _keep(descriptors)
-        try:
-            lock(isolation, Limits(**job["limits"]), RULES, folder)
-        except OSError as error:
-            send(REPLIES, str(error).encode())
-        else:
-            send(REPLIES, READY)
-            DRIVERS[job["driver"]](REQUESTS, REPLIES)
-    finally:
-        os._exit(0)
-
-
-def _keep(descriptors: tuple[int, int, int]) -> None:
-    """Makes them REQUESTS, REPLIES and RULES, and the standard streams lead nowhere."""
-    null = os.open(os.devnull, os.O_RDWR)
-    sources = (null, null, null, *descriptors)
-    moved = [fcntl.fcntl(source, fcntl.F_DUPFD, len(sources)) for source in sources if source >= 0]
-    for target, source in enumerate(moved):
-        os.dup2(source, target)
-    os.closerange(len(moved), os.sysconf("SC_OPEN_MAX"))

@@ -7,6 +7,7 @@ The packages above this one import torch and more. Stubs of them let the sandbox
 usual names, and nothing else; `arctic_errors` is loaded from its file, because its folder holds all packages.
 """
 
+import gc
 import json
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 if __name__ == "__main__":
+    gc.disable()  # what is imported stays: see `serve`
     sandbox = Path(__file__).resolve().parents[1]
     for depth, name in enumerate(("pipelines.sandbox", "pipelines")):
         sys.modules[name] = package = ModuleType(name)

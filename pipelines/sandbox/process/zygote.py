@@ -1,21 +1,23 @@
 """The process that all programs descend from.
 
-It imports the modules that programs may want, so that they start in milliseconds, and then only forks: each session
-gets a monitor, which reads the session's first bytes itself. So the zygote's memory never holds data of any session,
-and a program's memory holds only data of its own session.
+It imports the modules that programs may want, so that they start in milliseconds. Then it forks the process that all
+programs are forked from, and becomes the monitor of their sessions. So the memory of the former never holds data of any
+session, and a program's memory holds only data of its own session.
 """
 
 import gc
 import importlib
 import json
-import os
-import select
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from pipelines.sandbox.confinement import landlock, lockdown, numpy_package
 from pipelines.sandbox.process import monitor
+from pipelines.sandbox.process.forker import Forker
+from pipelines.sandbox.process.program import become_program
 from pipelines.sandbox.protocol import send
 from pipelines.sandbox.python import driver
 
@@ -30,7 +32,7 @@ PRELOADED = """
 
 
 def serve(ceiling: lockdown.Ceiling, numpy: str, compiled: Sequence[str]) -> None:
-    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails.
+    """Serves sessions that the other side begins, until it closes its pipe.
 
     `numpy`: folder with the numpy that programs may import, "" for none; `compiled`: files of
     programs of the caller's own.
@@ -49,17 +51,7 @@ def serve(ceiling: lockdown.Ceiling, numpy: str, compiled: Sequence[str]) -> Non
     send(1, json.dumps(asdict(isolation)).encode())
     lockdown.prepare_lock(isolation)
     gc.freeze()
-    while _session_begins():
-        pid = os.fork()
-        if pid == 0:
-            monitor.run_session(isolation, library)
-            os._exit(0)
-        if os.waitpid(pid, 0)[1]:
-            return  # the monitor failed, and only the zygote's own end notifies the caller who waits for it
-
-
-def _session_begins() -> bool:
-    """Waits for the first byte of a session without reading it; False if the other side is gone."""
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    return bool(poll.poll()[0][1] & select.POLLIN)
+    gc.enable()
+    namespaces = lockdown.CLONE_NEWPID if isolation.namespaces else 0
+    with closing(Forker.fork(namespaces, partial(become_program, isolation, library))) as forker:
+        monitor.serve_sessions(forker)

@@ -3,7 +3,6 @@
 import json
 import marshal
 import sqlite3
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -42,10 +41,6 @@ def serve(requests: int, replies: int) -> None:
     else:
         reply = _answer(connection, request["query"], request["max_rows"])
     send(replies, json.dumps(reply).encode())
-    # This is the first process of its namespace, in which a long reply is tried: other processes in it would end with
-    # it.
-    with suppress(EOFError):
-        receive(requests)
 
 
 def _connect(request: dict[str, Any]) -> sqlite3.Connection:

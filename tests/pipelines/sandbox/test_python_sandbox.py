@@ -1,7 +1,9 @@
 """A program runs by itself, once for all its calls, and its replies contain the outcome of each."""
 
 import os
+import secrets
 import select
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,7 +137,8 @@ def test_caller_that_gives_up_gets_a_working_sandbox_again(sandbox: PythonSandbo
     assert outcomes(sandbox, "return x", [[1]]) == [RETURNED]
 
 
-def test_end_of_the_zygote_ends_its_programs_and_is_told() -> None:
+@pytest.mark.parametrize("generation", [0, 1], ids=["monitor", "forker"])
+def test_end_of_a_process_of_the_sandbox_ends_its_programs_and_is_told(generation: int) -> None:
     with PythonSandbox() as sandbox:
         zygote = sandbox._zygote._process
         assert zygote is not None
@@ -155,15 +158,53 @@ def test_end_of_the_zygote_ends_its_programs_and_is_told() -> None:
         running.wait()
         session = os.getsid(zygote.pid)
         members = [os.pidfd_open(pid) for pid in _processes_of(session)]
-        zygote.kill()
+        os.kill(_descendant(zygote.pid, generation), signal.SIGKILL)
         thread.join()
-    assert errors
-    assert len(members) >= 2, "the zygote and its program"
+        assert errors
+        assert outcomes(sandbox, "return x", [[1]]) == [RETURNED], "it starts again"
+    assert len(members) == 3, "the monitor, the process that forks, and its program"
     for member in members:
         # The kernel kills them, in its own time: a descriptor of a process can be read once it has ended.
         assert select.select([member], [], [], 60.0)[0]
         os.close(member)
     assert not _processes_of(session)
+
+
+def test_the_process_that_programs_are_forked_from_has_seen_no_data() -> None:
+    secret = secrets.token_hex(16)
+    with PythonSandbox() as sandbox:
+        for program in ("def f(x): return x", f"def f(x): return x, {secret!r}"):
+            assert secret in str(sandbox.call(program, "f", [[secret]], cpu_s=1.0).calls[0].value)
+        assert sandbox._zygote._process is not None
+        try:
+            holders = {pid for pid in _all_of(sandbox._zygote._process.pid) if secret.encode() in _memory_of(pid)}
+        except PermissionError:
+            pytest.skip("this user may not read the memory of the sandbox's processes")
+        assert _descendant(sandbox._zygote._process.pid, 1) not in holders
+    assert os.getpid() in holders, "a search that finds nothing"
+
+
+def _all_of(zygote: int) -> list[int]:
+    return [os.getpid(), zygote, _descendant(zygote, 1)]
+
+
+def _memory_of(pid: int) -> bytes:
+    """All that a process may write to."""
+    content = bytearray()
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            addresses, rights, *_ = line.split()
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            if "w" in rights and end - start < 1 << 28:
+                memory.seek(start)
+                content += memory.read(end - start) or b""
+    return bytes(content)
+
+
+def _descendant(pid: int, generation: int) -> int:
+    for _ in range(generation):
+        (pid,) = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return pid
 
 
 def _processes_of(session: int) -> list[int]:

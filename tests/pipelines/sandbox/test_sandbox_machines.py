@@ -174,6 +174,6 @@ def test_killed_caller_leaves_no_process() -> None:
         zygote = int(caller.stdout.readline())
         watch = os.pidfd_open(zygote)
         caller.send_signal(signal.SIGKILL)
-    # The zygote waits for its monitor, and the monitor for the program: its end is the end of all three.
+    # It waits for the process that forks programs, and ends its program first.
     assert select.select([watch], [], [], 60)[0]
     os.close(watch)

@@ -9,7 +9,7 @@ import marshal
 import operator
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ MAX_LENGTH = 100_000
 MAX_TEXT = 256
 """Characters of a text, or of a list or tuple of texts, that travel as they are: no text is close to another, and its
 digest is shorter and equal to the digest of the same text alone."""
+PLAIN = frozenset({type(None), bool, int, float, str})
 SEQUENCES = frozenset({str, list, tuple})
 EXACT, SCALARS = frozenset({str, int}), frozenset({str, int, float, bool, complex})
 _solution = ModuleType("solution")
@@ -114,18 +115,26 @@ def _length(result: str | list[Any] | tuple[Any, ...], kinds: set[type]) -> int:
     """Characters and elements of a sequence whose elements are of these types."""
     if isinstance(result, str) or not kinds & SEQUENCES:
         return len(result)
+    if kinds <= SEQUENCES:
+        return sum(map(len, result))
     return sum([len(item) if type(item) in SEQUENCES else 1 for item in result])
 
 
 def _plain(value: Any) -> Any:
     """Instances of subclasses (Counter, named tuples, IntEnum), and numbers of numpy, as the plain values that they are
     equal to."""
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) in PLAIN:
         return value
     for kind, make in _MAKERS:
         if isinstance(value, kind):
             return make(value)
     return value
+
+
+def _plain_items(items: Iterator[Any]) -> list[Any]:
+    """Always a new list: the program may change its own."""
+    copied = list(items)
+    return copied if PLAIN.issuperset(map(type, copied)) else list(map(_plain, copied))
 
 
 def _typed(value: Any) -> Any:
@@ -137,8 +146,8 @@ def _typed(value: Any) -> Any:
 
 _MAKERS: tuple[tuple[type | tuple[()], Callable[[Any], Any]], ...] = (
     (_NUMPY_SCALAR, lambda value: value.item()),
-    (list, lambda value: [_plain(item) for item in list.__iter__(value)]),
-    (tuple, lambda value: tuple([_plain(item) for item in tuple.__iter__(value)])),
+    (list, lambda value: _plain_items(list.__iter__(value))),
+    (tuple, lambda value: tuple(_plain_items(tuple.__iter__(value)))),
     (dict, lambda value: {_plain(key): _plain(item) for key, item in dict.items(value)}),
     (set, lambda value: {_plain(item) for item in set.__iter__(value)}),
     (frozenset, lambda value: frozenset([_plain(item) for item in frozenset.__iter__(value)])),
