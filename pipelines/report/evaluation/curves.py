@@ -20,13 +20,15 @@ PANEL = (2.3, 1.9)
 
 def draw_curves(scores: Mapping[str, Scores]) -> dict[str, Figure]:
     """Figures by name, scores in the order of the checkpoints' tokens: over tokens, and over FLOPs if the parameters of
-    all are known; over the checkpoints' names if their tokens are not known. Retrieval by length and depth is that of
-    the last checkpoint."""
+    all are known; over the checkpoints' names if their tokens are not known; none of a single checkpoint, whose scores
+    are a column of the page's table. Retrieval by length and depth is that of the last checkpoint."""
     last = [*scores.values()][-1].scores
     return _curves(scores) | ({"retrieval": retrieval(last)} if any(map(is_cell, last)) else {})
 
 
 def _curves(scores: Mapping[str, Scores]) -> dict[str, Figure]:
+    if len(scores) < 2:
+        return {}
     if not all(each.tokens for each in scores.values()):
         return {"scores": _draw(scores, range(len(scores)), "")}
     tokens = [each.tokens for each in scores.values()]

@@ -17,7 +17,7 @@ def stage(title: str, compare: Stage, evaluations: Mapping[str, Stage]) -> Stage
     """Write report.html and figures/*.png about `evaluations` and the result of `compare`."""
     inputs = PageInputs(compare, evaluations).named()
     return Stage(
-        "evaluation_page", "", 5, {"title": title}, inputs, partial(_write, title), Resources(num_cpus=1), inline=True
+        "evaluation_page", "", 6, {"title": title}, inputs, partial(_write, title), Resources(num_cpus=1), inline=True
     )
 
 
