@@ -65,7 +65,7 @@ def enter_namespaces(ceiling: Ceiling, readable: Collection[Path]) -> Isolation:
     returns the other protections of the machine, up to `ceiling`."""
     abi = landlock.abi()
     owner = os.geteuid(), os.getegid()
-    namespaces = ceiling.namespaces and _leave_machine()
+    namespaces = ceiling.namespaces and os.uname().machine in kernel.CLONE and _leave_machine()
     return Isolation(
         landlock_abi=abi if ceiling.landlock_abi is None else min(abi, ceiling.landlock_abi),
         seccomp=seccomp.is_available(),
