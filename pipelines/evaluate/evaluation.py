@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -96,12 +97,13 @@ def evaluate(
     results: list[TaskResult] = []
     for task, items, task_answers in grouped:
         verdicts: list[Verdict] = []
-        for start in range(0, len(items), ITEMS_JUDGED_AT_ONCE):
-            part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
-            verdicts += _scored(task, items[part], task_answers[part], journal)
-            num_judged = sum(len(done.items) for done in results) + len(verdicts)
-            context.progress(num_judged, total, "items judged")
-            stop_if_asked(context, total - num_judged)
+        with getattr(task, "judging", nullcontext)():
+            for start in range(0, len(items), ITEMS_JUDGED_AT_ONCE):
+                part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
+                verdicts += _scored(task, items[part], task_answers[part], journal)
+                num_judged = sum(len(done.items) for done in results) + len(verdicts)
+                context.progress(num_judged, total, "items judged")
+                stop_if_asked(context, total - num_judged)
         known = [_with_chance(*pair) for pair in zip(items, verdicts, strict=True)]
         results.append(TaskResult(task.name, task.headline, task.protocol, known, verdicts, task_answers))
     return results

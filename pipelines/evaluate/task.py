@@ -95,7 +95,8 @@ class Task(Protocol):
     """`name` as in a suite ("humaneval_plus"); `headline`: the headline measure of the task; `protocol`: shots, prompt
     and scoring in one line, shown with every score; `files`: those of the data root that it reads; `runs`: the language
     of answers that judging runs in the sandbox, "" if it runs none; `packages`: distributions of the extra `evaluate`
-    that it needs."""
+    that it needs. A task may also have a method `judging`, whose context manager is open around all calls of `score` of
+    one evaluation."""
 
     @property
     def name(self) -> str: ...

@@ -1,6 +1,7 @@
 """Answers are judged in parts, each recorded: a request to stop costs none that is judged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,14 @@ class Sums:
     files: tuple[str, ...] = ()
     runs: Literal["", "python", "sql"] = ""
     packages: tuple[str, ...] = ()
+    opened: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def judging(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.opened.append(self.num_parts)
 
     def items(self) -> list[Item]:
         return [Item(f"{self.name}/{number}", (Generation("2 + 2 =", (), 4),), "") for number in range(NUM_ITEMS)]
@@ -60,6 +69,7 @@ def test_judging_stops_behind_each_part_and_goes_on_there(stop_at: int, tmp_path
     with pytest.raises(StoppedError, match="--max-hours 1 is reached"):
         judge(tmp_path, [first, second])
     assert (first.num_parts, second.num_parts) == (stop_at, 0)
+    assert (first.opened, second.opened) == ([stop_at], []), "once around all parts, and closed by a stop"
     (tmp_path / STOP).unlink()
     results = judge(tmp_path, [first, second])
     assert [len(result.verdicts) for result in results] == [NUM_ITEMS, NUM_ITEMS]

@@ -113,20 +113,51 @@ def extract(sandbox: PythonSandbox, answers: Sequence[Asked]) -> list[str]:
     return programs
 
 
-@contextmanager
-def sandboxes(most: int, unsafe: str, number: int | None = None, numpy: bool = False) -> Iterator["Sandboxes"]:
-    """Sandboxes that work side by side.
+class SandboxKeeper:
+    """Starts sandboxes that work side by side: for one use, or within `keep` for all uses that need as many. Starting
+    one takes as long as judging five programs."""
 
-    Args:
-        most: works at a time.
-        unsafe: as for `PythonSandbox`.
-        number: None for one for each processor that this process may use, as far as its memory suffices (`divided`).
-        numpy: whether programs may import numpy.
-    """
-    limits, count = divided(LIMITS, min(number or len(os.sched_getaffinity(0)), most), machine_memory_bytes())
-    make = partial(PythonSandbox, limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE))
-    with ExitStack() as stack:
-        yield Sandboxes([stack.enter_context(make()) for _ in range(count)])
+    def __init__(self) -> None:
+        self._keeps = False
+        self._started = ExitStack()
+        self._ready: tuple[Limits, int, Sandboxes] | None = None
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Sandboxes that are started within it end with it."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            self._stop()
+
+    @contextmanager
+    def use(self, most: int, unsafe: str, number: int | None = None, numpy: bool = False) -> Iterator["Sandboxes"]:
+        """Sandboxes of which nothing else is used.
+
+        Args:
+            most: works at a time.
+            unsafe: as for `PythonSandbox`.
+            number: None for one for each processor that this process may use, as far as its memory suffices
+                (`divided`).
+            numpy: whether programs may import numpy.
+        """
+        limits, count = divided(LIMITS, min(number or len(os.sched_getaffinity(0)), most), machine_memory_bytes())
+        make = partial(PythonSandbox, limits, unsafe, numpy=numpy, compiled=(PROGRAM_FILE, EXTRACTION_FILE))
+        try:
+            if self._ready is None or self._ready[:2] != (limits, count):
+                self._stop()
+                entered = [self._started.enter_context(make()) for _ in range(count)]
+                self._ready = limits, count, Sandboxes(entered)
+            yield self._ready[2]
+        finally:
+            if not self._keeps:
+                self._stop()
+
+    def _stop(self) -> None:
+        self._ready = None
+        self._started.close()
 
 
 class Sandboxes:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, product
@@ -12,7 +13,7 @@ from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import Factory, Item, Share, TaskOptions, Verdict, bits_of
-from pipelines.evaluate.tasks.code.judging import Asked, Checker, Finding, Sandboxes, extract, sandboxes
+from pipelines.evaluate.tasks.code.judging import Asked, Checker, Finding, Sandboxes, SandboxKeeper, extract
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
@@ -63,6 +64,7 @@ class CodeTask:
     headline: str = "pass@1"
     runs: Literal["", "python", "sql"] = "python"
     references: References = field(default_factory=References, repr=False)
+    keeper: SandboxKeeper = field(default_factory=SandboxKeeper, repr=False)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -86,6 +88,10 @@ class CodeTask:
         problems = read_problems(self.root, self.benchmark.file)
         return [self._item(row, problem) for row, problem in enumerate(problems)]
 
+    def judging(self) -> AbstractContextManager[None]:
+        """Keeps sandboxes from one call of `score` to the next."""
+        return self.keeper.keep()
+
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         if not items:
             return []
@@ -95,7 +101,7 @@ class CodeTask:
             for item, own in zip(items, texts, strict=True)
             for text in own
         ]
-        with sandboxes(len(items), self.unsafe, self.num_sandboxes, self.numpy) as ready:
+        with self.keeper.use(len(items), self.unsafe, self.num_sandboxes, self.numpy) as ready:
             programs = iter(self._programs(ready, asked))
             works = [
                 (item, own, list(islice(programs, len(of_item))))
