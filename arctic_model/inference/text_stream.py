@@ -21,6 +21,7 @@ class TextStream:
         self._decode = decode
         self._stops = stops
         self._ids: list[int] = []
+        self._seen = 0
         # Text of ids before `_read` is known. It is decoded again from `_start`, since the text of an id may depend on
         # the previous one.
         self._start = self._read = 0
@@ -31,12 +32,19 @@ class TextStream:
     def push(self, token: int) -> bool:
         """Add an id. Returns whether the text holds a stop now."""
         self._ids.append(token)
+        # Without stops only `take` needs the text so far, which takes long to decode id by id.
+        return self._decode_next() if self._stops else False
+
+    def _decode_next(self) -> bool:
+        """Decode the first id that is not looked at yet, as far as it makes whole characters. Returns whether the text
+        up to it holds a stop."""
+        self._seen += 1
         before = self._decode(self._ids[self._start : self._read])
-        now = self._decode(self._ids[self._start :])
+        now = self._decode(self._ids[self._start : self._seen])
         new = now[len(before) :]
-        if new.endswith(UNFINISHED) and len(self._ids) - self._read < PENDING_IDS:
+        if new.endswith(UNFINISHED) and self._seen - self._read < PENDING_IDS:
             return first_stop(self._tail + new, self._stops) is not None and self._is_certain()
-        self._start, self._read = self._read, len(self._ids)
+        self._start, self._read = self._read, self._seen
         self._untaken.append(new)
         is_stopped = first_stop(self._tail + new, self._stops) is not None
         longest = max((len(stop) for stop in self._stops), default=1)
@@ -45,6 +53,8 @@ class TextStream:
 
     def take(self) -> str:
         """The text since the last call that later ids cannot change: whole characters that begin no stop."""
+        while self._seen < len(self._ids):
+            self._decode_next()
         new = "".join(self._untaken)
         held_back = max((_overlap(new, stop) for stop in self._stops), default=0)
         taken = new[: len(new) - held_back][: first_stop(new, self._stops)]
