@@ -13,11 +13,13 @@ the bytes are read, and the results are those of float32. `rows` [N, D] are norm
 
 import importlib
 import math
+import platform
 from typing import Any, no_type_check
 
 import numba
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import prange, types
 from numba.core.cgutils import get_item_pointer, get_or_insert_function
 from numba.extending import intrinsic, overload
@@ -30,6 +32,8 @@ are called from memory meanwhile; numbers to read from which several threads sta
 microseconds for these, and the start takes 1.3, or far longer if another program has the second core."""
 _LINE_BYTES, _READ, _SECOND_CACHE, _DATA = 64, 0, 2, 1
 """Of LLVM's `prefetch`: for reading, locality, of data."""
+_HAS_MANY_REGISTERS = platform.machine() not in ("x86_64", "AMD64") or get_host_cpu_features().get("avx512f", False)
+"""Whether this processor has 32 registers for vectors: x86 without AVX-512 has 16."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
 OPTIONS: dict[str, Any] = {
     # Sums may be reordered; infinities stay, as masks have them.
@@ -150,7 +154,11 @@ def _multiply_tiles(weight, tile, rows, products):
         for row in range(by_four, len(rows)):
             products[row, output] = dot(weight[output], rows[row])
     for row in range(by_output, by_four, TILE):
-        _multiply_tile(weight, first, rows, row, products)
+        if _HAS_MANY_REGISTERS:
+            _multiply_tile(weight, first, rows, row, products)
+        else:
+            _multiply_pair(weight, first, rows, row, products)
+            _multiply_pair(weight, first + 2, rows, row, products)
 
 
 @compiled
@@ -187,6 +195,21 @@ def _multiply_four(weight, output, rows, row, products):
         c, d = c + number * rows[row + 2, index], d + number * rows[row + 3, index]
     for offset, total in enumerate((a, b, c, d)):
         products[row + offset, output] = total
+
+
+@compiled
+@no_type_check
+def _multiply_pair(weight, output, rows, row, products):
+    """Two outputs of four rows: as many sums as sixteen registers hold beside what they read."""
+    a0, a1, a2, a3 = _ZERO, _ZERO, _ZERO, _ZERO
+    b0, b1, b2, b3 = _ZERO, _ZERO, _ZERO, _ZERO
+    for index in range(weight.shape[1]):
+        a, b = _wide(weight[output, index]), _wide(weight[output + 1, index])
+        x0, x1, x2, x3 = rows[row, index], rows[row + 1, index], rows[row + 2, index], rows[row + 3, index]
+        a0, a1, a2, a3 = a0 + a * x0, a1 + a * x1, a2 + a * x2, a3 + a * x3
+        b0, b1, b2, b3 = b0 + b * x0, b1 + b * x1, b2 + b * x2, b3 + b * x3
+    for offset, sums in enumerate(((a0, b0), (a1, b1), (a2, b2), (a3, b3))):
+        products[row + offset, output], products[row + offset, output + 1] = sums
 
 
 @compiled
