@@ -82,7 +82,9 @@ class FewRowsMixture:
     """
 
     def __init__(self, moe: Mixture, *, packed: bool) -> None:
-        self._arrays = mixture_arrays(moe)
+        from arctic_model.inference.cpu import expert_kernels
+
+        self._mix, self._arrays = expert_kernels.mix_experts, mixture_arrays(moe)
         few = PACKED_FEW_EXPERT_ROWS if packed and can_pack(moe.experts.w1) else FEW_ROWS
         self._most = few * len(moe.gate.weight) // moe.gate.top_k
 
@@ -92,12 +94,14 @@ class FewRowsMixture:
 
     def __call__(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         out = torch.zeros_like(rows, memory_format=torch.contiguous_format)
-        kernels().mix_experts(rows.contiguous().numpy(), out.numpy(), *self._arrays)
+        kernels()
+        self._mix(rows.contiguous().numpy(), out.numpy(), *self._arrays)
         return out
 
 
 def kernels() -> ModuleType:
-    """The compiled kernels, which this thread may call: they use as many threads as torch."""
+    """The compiled products, which this thread may call, and all that is made of them: they use as many threads as
+    torch."""
     # numba takes 0.4 s to import, and a GPU never decodes here.
     from arctic_model.inference.cpu import row_kernels
 
@@ -137,7 +141,7 @@ def widened(weight: Tensor) -> np.ndarray:
 
 
 def mixture_arrays(moe: Mixture) -> tuple[Any, ...]:
-    """Router and experts, as `arctic_model.inference.cpu.row_kernels.mix_experts` takes them."""
+    """Router and experts, as `arctic_model.inference.cpu.expert_kernels.mix_experts` takes them."""
     bias, experts = moe.gate.e_score_correction_bias, moe.experts
     router = array(moe.gate.weight), NONE if bias is None else widened(bias), moe.gate.top_k
     return *router, array(experts.w1), array(experts.w2), array(experts.w3)

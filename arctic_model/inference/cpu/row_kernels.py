@@ -1,14 +1,12 @@
-"""Products of few rows with weights in memory, and the experts made of them, compiled by numba.
+"""Products of few rows with weights in memory, compiled by numba.
 
 Their time is that of reading the weights, so they read them once and in order, and call for them ahead: for 1 to 8
-rows in .3 to .6 of the time of torch's products. All experts are one call, since a call of torch costs as much as
-reading 100 KB.
+rows in .3 to .6 of the time of torch's products.
 
 Imported only if tokens are decoded: numba takes 0.4 s to import, and compiles these once for a machine.
 
 All arrays are float32 and contiguous. Weights may also be the bits of bfloat16 as uint16, widened in registers: half
-the bytes are read, and the results are those of float32. `rows` [N, D] are normed, and the result is added to
-`out` [N, D]. An empty array means that a router lacks a bias.
+the bytes are read, and the results are those of float32.
 """
 
 import importlib
@@ -34,7 +32,13 @@ _LINE_BYTES, _READ, _SECOND_CACHE, _DATA = 64, 0, 2, 1
 """Of LLVM's `prefetch`: for reading, locality, of data."""
 _HAS_MANY_REGISTERS = platform.machine() not in ("x86_64", "AMD64") or get_host_cpu_features().get("avx512f", False)
 """Whether this processor has 32 registers for vectors: x86 without AVX-512 has 16."""
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)
+_LOG2_OF_E, _LN_2 = np.float32(math.log2(math.e)), np.float32(math.log(2))
+_CEPHES = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1, 1)
+_COEFFICIENTS = tuple(np.float32(each) for each in _CEPHES)
+_EXPONENT_BIAS, _FRACTION_BITS = 127, 23
+"""Of float32."""
 OPTIONS: dict[str, Any] = {
     # Sums may be reordered; infinities stay, as masks have them.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
@@ -86,47 +90,13 @@ def _compiled_wide(weight):
 @no_type_check
 def multiply(weight, rows):
     """[O, D] and [N, D] -> [N, O]."""
-    products, tiles = np.empty((len(rows), len(weight)), np.float32), -(-len(weight) // TILE)
+    outputs, products = len(weight), np.empty((len(rows), len(weight)), np.float32)
     if weight.size < LONG:
-        for tile in range(tiles):
-            _multiply_tiles(weight, tile, rows, products)
+        multiply_outputs(weight, 0, outputs, rows, products)
     else:
-        for tile in prange(tiles):
-            _multiply_tiles(weight, tile, rows, products)
+        for tile in prange(num_tiles(outputs)):
+            multiply_outputs(weight, tile * TILE, min((tile + 1) * TILE, outputs), rows, products)
     return products
-
-
-@compiled
-@no_type_check
-def mix_experts(rows, out, gate, bias, top_k, w1, w2, w3):
-    """The `top_k` experts of each row by `gate` [E, D], see `arctic_model.moe.router.route`; `w1`, `w3` [E, F, D] and
-    `w2` [E, D, F], of which only those of chosen experts are read. Threads start twice for all experts."""
-    shares = _shares(multiply(gate, rows), bias, top_k)
-    numbers, first, chosen = _by_expert(shares, top_k)
-    products = _lowered(_gated(rows[numbers], first, chosen, w1, w3), first, chosen, w2)
-    for expert in chosen:
-        for index in range(first[expert], first[expert + 1]):
-            out[numbers[index]] += shares[numbers[index], expert] * products[index]
-
-
-@compiled
-@no_type_check
-def _by_expert(shares, top_k):
-    """The rows that chose each expert, one expert after the other; where those of each begin; and the experts that have
-    any."""
-    experts = shares.shape[1]
-    numbers, first = np.empty(len(shares) * top_k, np.int64), np.zeros(experts + 1, np.int64)
-    chosen, count, total = np.empty(experts, np.int64), 0, 0
-    for expert in range(experts):
-        for row in range(len(shares)):
-            if shares[row, expert] > 0:
-                numbers[total] = row
-                total += 1
-        first[expert + 1] = total
-        if total > first[expert]:
-            chosen[count] = expert
-            count += 1
-    return numbers[:total], first, chosen[:count]
 
 
 @compiled
@@ -140,25 +110,52 @@ def dot(weight, row):
 
 @compiled
 @no_type_check
-def _multiply_tiles(weight, tile, rows, products):
-    """The outputs of one tile, of all rows. Memory is read fastest in order: the first rows read it, output by output,
-    and the others find it in the cache."""
-    first, end = tile * TILE, min((tile + 1) * TILE, len(weight))
+def num_tiles(outputs):
+    return -(-outputs // TILE)
+
+
+@compiled
+@no_type_check
+def multiply_outputs(weight, first, end, rows, products):
+    """The outputs from `first` to `end`, which begin and end with a tile, of all rows. Memory is read fastest in order:
+    the first rows read it, output by output, and the others find it in the cache."""
     by_four = len(rows) // TILE * TILE
-    by_output = min(by_four, TILE) if end - first == TILE else by_four
-    for output in range(first, end):
-        if len(rows) >= TILE and output + AHEAD < len(weight):
-            _call(weight, output + AHEAD)
-        for row in range(0, by_output, TILE):
-            _multiply_four(weight, output, rows, row, products)
+    if len(rows) == 1:
+        _multiply_row(weight, first, end, rows, 0, products)
+        return
+    for output in range(first, end, TILE):
+        behind = min(output + TILE, end)
+        by_output = min(by_four, TILE) if behind - output == TILE else by_four
+        if by_output:
+            _multiply_in_order(weight, output, behind, rows[:by_output], products)
+        for row in range(by_output, by_four, TILE):
+            if _HAS_MANY_REGISTERS:
+                _multiply_square(weight, output, rows, row, products)
+            else:
+                _multiply_pair(weight, output, rows, row, products)
+                _multiply_pair(weight, output + 2, rows, row, products)
         for row in range(by_four, len(rows)):
-            products[row, output] = dot(weight[output], rows[row])
-    for row in range(by_output, by_four, TILE):
-        if _HAS_MANY_REGISTERS:
-            _multiply_tile(weight, first, rows, row, products)
-        else:
-            _multiply_pair(weight, first, rows, row, products)
-            _multiply_pair(weight, first + 2, rows, row, products)
+            _multiply_row(weight, output, behind, rows, row, products)
+
+
+@compiled
+@no_type_check
+def _multiply_in_order(weight, first, end, rows, products):
+    for output in range(first, end):
+        if output + AHEAD < len(weight):
+            _call(weight, output + AHEAD)
+        for row in range(0, len(rows), TILE):
+            _multiply_four(weight, output, rows, row, products)
+
+
+@compiled
+@no_type_check
+def _multiply_row(weight, first, end, rows, row, products):
+    for output in range(first, end):
+        total = _ZERO
+        for index in range(weight.shape[1]):
+            total += _wide(weight[output, index]) * rows[row, index]
+        products[row, output] = total
 
 
 @compiled
@@ -214,7 +211,7 @@ def _multiply_pair(weight, output, rows, row, products):
 
 @compiled
 @no_type_check
-def _multiply_tile(weight, output, rows, row, products):
+def _multiply_square(weight, output, rows, row, products):
     """Four outputs of four rows. All sums stay in registers: eight reads for sixteen products."""
     a0, a1, a2, a3 = _ZERO, _ZERO, _ZERO, _ZERO
     b0, b1, b2, b3 = _ZERO, _ZERO, _ZERO, _ZERO
@@ -233,98 +230,77 @@ def _multiply_tile(weight, output, rows, row, products):
             products[row + place, output + offset] = total
 
 
-@in_parallel
-@no_type_check
-def _gated(rows, first, chosen, w1, w3):
-    """[n, D] by expert -> their inner values [n, F]."""
-    hidden, tiles = np.empty((len(rows), w1.shape[1]), np.float32), -(-w1.shape[1] // TILE)
-    up = np.empty_like(hidden)
-    if len(chosen) * w1[0].size < LONG:
-        for unit in range(len(chosen) * tiles):
-            _gate_tile(rows, first, chosen[unit // tiles], w1, w3, unit % tiles, hidden, up)
-    else:
-        for unit in prange(len(chosen) * tiles):
-            _gate_tile(rows, first, chosen[unit // tiles], w1, w3, unit % tiles, hidden, up)
-    return hidden
-
-
 @compiled
 @no_type_check
-def _gate_tile(rows, first, expert, w1, w3, tile, hidden, up):
-    begin, end = first[expert], first[expert + 1]
-    _multiply_tiles(w1[expert], tile, rows[begin:end], hidden[begin:end])
-    _multiply_tiles(w3[expert], tile, rows[begin:end], up[begin:end])
-    for row in range(begin, end):
-        for index in range(tile * TILE, min((tile + 1) * TILE, w1.shape[1])):
+def gate_outputs(w1, w3, first, end, rows, hidden, up):
+    """Inner values from `first` to `end`, see `multiply_outputs`. `up`: memory for those that are not gated yet."""
+    if len(rows) == 1:
+        _gate_row(w1, w3, first, end, rows, hidden)
+        return
+    multiply_outputs(w1, first, end, rows, hidden)
+    multiply_outputs(w3, first, end, rows, up)
+    for row in range(len(rows)):
+        for index in range(first, end):
             hidden[row, index] = silu(hidden[row, index]) * up[row, index]
 
 
-@in_parallel
-@no_type_check
-def _lowered(hidden, first, chosen, w2):
-    """[n, F] by expert -> their outputs [n, D]."""
-    products, tiles = np.empty((len(hidden), w2.shape[1]), np.float32), -(-w2.shape[1] // TILE)
-    if len(chosen) * w2[0].size < LONG:
-        for unit in range(len(chosen) * tiles):
-            _lower_tile(hidden, first, chosen[unit // tiles], w2, unit % tiles, products)
-    else:
-        for unit in prange(len(chosen) * tiles):
-            _lower_tile(hidden, first, chosen[unit // tiles], w2, unit % tiles, products)
-    return products
-
-
 @compiled
 @no_type_check
-def _lower_tile(hidden, first, expert, w2, tile, products):
-    begin, end = first[expert], first[expert + 1]
-    _multiply_tiles(w2[expert], tile, hidden[begin:end], products[begin:end])
-
-
-@compiled
-@no_type_check
-def _shares(logits, bias, top_k):
-    """[N, E] -> the weights of the experts of each row, 0 of those that are not selected."""
-    shares = np.zeros_like(logits)
-    selected, weights = np.empty(top_k, np.int64), np.empty(top_k, np.float32)
-    for row in range(len(logits)):
-        choose(logits[row], bias, selected, weights)
-        for rank in range(top_k):
-            shares[row, selected[rank]] = weights[rank]
-    return shares
-
-
-@compiled
-@no_type_check
-def choose(logits, bias, selected, shares):
-    """Write the experts of one row and their weights, see `arctic_model.moe.router.route`."""
-    probabilities = softmax(logits)
-    choice = probabilities + bias if len(bias) else probabilities.copy()
-    total = _ZERO
-    for rank in range(len(selected)):
-        expert = np.argmax(choice)
-        choice[expert] = -np.inf
-        selected[rank], shares[rank] = expert, probabilities[expert]
-        total += probabilities[expert]
-    shares /= total
+def _gate_row(w1, w3, first, end, rows, hidden):
+    """Those of the first row. Memory gives two weights at once sooner than one after the other."""
+    for output in range(first, end):
+        gate, up = _ZERO, _ZERO
+        for index in range(w1.shape[1]):
+            gate += _wide(w1[output, index]) * rows[0, index]
+            up += _wide(w3[output, index]) * rows[0, index]
+        hidden[0, output] = silu(gate) * up
 
 
 @compiled
 @no_type_check
 def silu(gate):
     """gate * sigmoid(gate)"""
-    return gate / (_ONE + np.float32(math.exp(-gate)))
+    return gate / (_ONE + exp(-gate))
+
+
+@compiled
+@no_type_check
+def exp(x):
+    """e ** x of a float32, in units in the last place off by up to 2; 0 below -87 and at most e ** 88. Unlike that of
+    the C library it is computed for several numbers at once (polynomial of S. L. Moshier's Cephes, expf)."""
+    bounded = x if x > _LOWEST else _LOWEST
+    bounded = bounded if bounded < _HIGHEST else _HIGHEST
+    power = np.floor(bounded * _LOG2_OF_E + _HALF)
+    rest = bounded - power * _LN_2
+    total = _ZERO
+    for coefficient in _COEFFICIENTS:
+        total = total * rest + coefficient
+    scale = np.int32((np.int32(power) + np.int32(_EXPONENT_BIAS)) << np.int32(_FRACTION_BITS)).view(np.float32)
+    result = total * scale
+    result = result if x > _LOWEST else _ZERO
+    return result if x == x else x
 
 
 @compiled
 @no_type_check
 def softmax(scores):
-    """As a new array. Each loop writes the array that it reads, or none: one that reads an array and writes another
-    has two forms, whose sums differ, and takes one by how far apart they are in memory."""
-    powers = scores - scores.max()
-    for index in range(len(powers)):
-        powers[index] = np.float32(math.exp(powers[index]))
-    total = _ZERO
-    for power in powers:
+    """As a new array."""
+    shares = scores.copy()
+    shares *= _ONE / to_powers(shares)
+    return shares
+
+
+@compiled
+@no_type_check
+def to_powers(scores):
+    """Replace scores by e to the power of each, less the highest. Returns their sum. Each loop writes the array that it
+    reads, or none: one that reads an array and writes another has two forms, whose sums differ, and takes one by how
+    far apart they are in memory."""
+    highest, total = np.float32(-np.inf), _ZERO
+    for score in scores:
+        highest = score if score > highest else highest
+    for index in range(len(scores)):
+        scores[index] = exp(scores[index] - highest)
+    for power in scores:
         total += power
-    powers *= _ONE / total
-    return powers
+    return total

@@ -1,10 +1,11 @@
-"""The pass of one token through the whole model on a CPU, compiled as a whole.
+"""The pass of one token of each of several sequences through the whole model on a CPU, compiled as a whole.
 
 Between two tokens the weights fill all caches: a call of torch takes 5 to 30 microseconds then, for no more than a few
 numbers. So all that is equal for many tokens is looked up once.
 """
 
 import threading
+from collections.abc import Sequence
 from weakref import ref
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from arctic_model.inference.cache.slots import RaggedCache
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.cpu.products import array, kernels, reads_rows_fast, widened
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
@@ -21,22 +23,26 @@ from arctic_model.layers.rotary import rotation
 
 POSITIONS = 256
 """Positions whose rotations are computed together."""
+MOST_ROWS = 64
+"""Sequences that are read side by side."""
+_CACHES = LayerCache, RaggedCache
+"""Caches whose slots hold sequences from their first id on, one for each row of a pass."""
 
 
 class _LastToken(threading.local):
-    """What this thread read its last token with: records of the layers, the memory of the cache that they have the
-    addresses of, and the rotations of the positions beside its own."""
+    """What this thread read its last tokens with: records of the layers, the memory of the cache that they have the
+    addresses of, and the rotations of all positions of each part of POSITIONS that was asked for."""
 
     def __init__(self, layers: np.ndarray) -> None:
         self.layers = layers.copy()
         self.memory: list[ref[Tensor]] = []
-        self.first_position = -POSITIONS
-        self.rotations = np.empty((POSITIONS, 2, 0), np.float32)
+        self.capacity = 0
+        self.rotations: dict[int, np.ndarray] = {}
 
 
 class TokenPass:
-    """Reads one id and gives its logits, equal to those of `CpuPass` up to rounding. Several threads may call it, each
-    with a cache of its own.
+    """Reads one id of each sequence and gives the logits, equal to those of `CpuPass` up to rounding. Several threads
+    may call it, each with a cache of its own.
 
     Args:
         model: with all experts, and matrices of one dtype that `reads_rows_fast`. They must not change from now on.
@@ -53,67 +59,76 @@ class TokenPass:
         for record, values in zip(layers, fields, strict=True):
             for name, value in values.items():
                 record[name] = value
-        self._embedding = model.model.embed_tokens.weight
+        self._embedding = array(model.model.embed_tokens.weight)
         self._head = array(model.lm_head.weight), widened(model.model.norm.weight)
         self._rope = model.config.rope
         self._last = _LastToken(layers)
 
     @staticmethod
-    def takes(ids: Tensor, caches: list[LayerCache]) -> bool:
-        """Whether a pass is over one id behind the cache of one sequence."""
-        return ids.numel() == 1 and all(type(cache) is LayerCache for cache in caches)
+    def takes(ids: Tensor, caches: Sequence[LayerCache]) -> bool:
+        """Whether a pass is over one id behind each of a few cached sequences."""
+        return ids.shape[1] == 1 and len(ids) <= MOST_ROWS and all(type(each) in _CACHES for each in caches)
 
     def logits(
         self,
-        ids: Int[Tensor, "1 1"],
-        positions: Int[Tensor, "1 1"],
-        mask: Float[Tensor, "1 1 1 S"],
+        ids: Int[Tensor, "B 1"],
+        positions: Int[Tensor, "B 1"],
+        mask: Float[Tensor, "B 1 1 S"],
         keep: Int[Tensor, " n"],
-        caches: list[LayerCache],
+        caches: Sequence[LayerCache],
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
-        layers = self._with_addresses(caches)
+        layers, ends, num_keys = self._with_addresses(caches), _ends(caches[0]), mask.shape[-1]
+        assert len(ends) == len(ids) and max(ends) == num_keys <= self._last.capacity
         for cache in caches:
-            assert cache.length + 1 == mask.numel() <= cache.keys.shape[2]
-            # The kernel writes the new key and value.
-            cache.length += 1
+            # The kernel writes the new keys and values.
+            if type(cache) is LayerCache:
+                cache.length += 1
         weight, norm = self._head
-        logits = self._kernel.read_token(
-            self._embedding[ids.item()].to(torch.float32, copy=True).numpy(),
+        logits = self._kernel.read_tokens(
+            self._embedded(ids.numpy()[:, 0]),
             layers,
             # Without logits to keep, no weight of the head is read.
-            (weight if keep.numel() else weight[:0], norm),
-            self._rotation(int(positions.item())),
-            mask.flatten().numpy(),
-            (self._kernel.new_counters(len(layers)), self._num_threads()),
+            (weight if keep.numel() else weight[:0], norm, keep.numpy()),
+            np.array([self._rotation(position) for position in positions[:, 0].tolist()]),
+            mask.numpy().reshape(len(ids), num_keys),
+            ends,
+            (self._kernel.new_counters(len(layers)), self._num_threads(len(ids))),
         )
         return torch.from_numpy(logits).view(keep.numel(), len(weight))
 
-    def _num_threads(self) -> int:
+    def _num_threads(self, num_rows: int) -> int:
         row_kernels, width = kernels(), self._embedding.shape[1]
         # A step of a layer reads about as many weights as a square matrix has.
-        if width**2 < row_kernels.LONG:
+        if num_rows * width**2 < row_kernels.LONG:
             row_kernels.use_threads(1)
         return int(row_kernels.num_threads())
 
+    def _embedded(self, ids: np.ndarray) -> np.ndarray:
+        """A new array, float32 [N, D]."""
+        rows: np.ndarray = self._embedding[ids]
+        return rows if rows.dtype == np.float32 else (rows.astype(np.uint32) << 16).view(np.float32)
+
     def _rotation(self, position: int) -> np.ndarray:
         """float32 [2, C / 2]: cosine and sine of a position."""
-        last = self._last
-        if not 0 <= position - last.first_position < POSITIONS:
-            last.first_position = position // POSITIONS * POSITIONS
-            positions = last.first_position + torch.arange(POSITIONS)[None]
-            last.rotations = torch.cat(rotation(positions, self._rope), 2)[0].numpy()
-        rotations: np.ndarray = last.rotations[position - last.first_position]
-        return rotations
+        part, offset = divmod(position, POSITIONS)
+        rotations = self._last.rotations
+        if part not in rotations:
+            positions = part * POSITIONS + torch.arange(POSITIONS)[None]
+            rotations[part] = torch.cat(rotation(positions, self._rope), 2)[0].numpy()
+        result: np.ndarray = rotations[part][offset]
+        return result
 
-    def _with_addresses(self, caches: list[LayerCache]) -> np.ndarray:
+    def _with_addresses(self, caches: Sequence[LayerCache]) -> np.ndarray:
         """The records of the layers, with the addresses of keys and values."""
         memory, last = [tensor for cache in caches for tensor in (cache.keys, cache.values)], self._last
         if last.memory and all(known() is tensor for known, tensor in zip(last.memory, memory, strict=True)):
             return last.layers
         assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in memory)
         assert all(cache.keys.shape == cache.values.shape for cache in caches)
-        last.layers["capacity"] = [cache.keys.shape[2] for cache in caches]
+        assert len({cache.keys.shape for cache in caches}) == 1
+        last.capacity = caches[0].keys.shape[2]
+        last.layers["capacity"] = last.capacity
         last.layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
         last.layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
         last.memory = [ref(tensor) for tensor in memory]
@@ -167,6 +182,12 @@ class TokenPass:
         }
         norms = {"query_norm": attention.q_norm, "key_norm": attention.k_norm}
         return vectors | {name: norm.weight for name, norm in norms.items() if isinstance(norm, RMSNorm)}
+
+
+def _ends(cache: LayerCache) -> np.ndarray:
+    """Keys of each sequence, with the new one."""
+    lengths: np.ndarray = cache.lengths.numpy() if isinstance(cache, RaggedCache) else np.array([cache.length])
+    return lengths + 1
 
 
 def _dense_norm(layer: ArcticLayer | SharedExpertLayer | DenseLayer) -> RMSNorm:

@@ -1,5 +1,6 @@
 """A few tokens at a time give the same result as the layers' own code for the whole sequence at once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
@@ -13,8 +14,8 @@ from torch import Tensor
 from arctic_model.inference.cache.slots import Slots
 from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
-from arctic_model.inference.cpu.row_kernels import softmax
-from arctic_model.inference.cpu.token_pass import POSITIONS, TokenPass
+from arctic_model.inference.cpu.row_kernels import exp, softmax, to_powers
+from arctic_model.inference.cpu.token_pass import MOST_ROWS, POSITIONS, TokenPass
 from arctic_model.inference.language_model import Part, packed_mask
 from arctic_model.layers.attention.grouped_query import LayerCache
 from arctic_model.model import ArcticModel
@@ -89,12 +90,12 @@ def test_weights_in_bfloat16_are_rounded_and_nothing_else(model: ArcticModel, ki
     torch.testing.assert_close(torch.cat(rows), read_at_once(wide, ids), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", PASSES)
 @torch.inference_mode()
-def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(model: ArcticModel, packed: bool) -> None:
+def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(model: ArcticModel, kind: str) -> None:
     """Two pieces of each of three sequences in separate passes, then one id of all three in one pass."""
     sequences = [draw(model, length, length) for length in (5, 9, 7)]
-    few, slots = CpuPass(model, packed=packed), Slots([_empty(model, 3) for _ in range(model.config.num_layers)])
+    few, slots = CpuPass(model, packed=kind == "packed"), _slots(model, 3)
     expected = [read_at_once(model, ids) for ids in sequences]
     for starts, ends in (((0, 0, 0), (2, 3, 1)), ((2, 3, 1), (4, 8, 6))):
         parts = [Part(slot, *span) for slot, span in enumerate(zip(starts, ends, strict=True))]
@@ -105,11 +106,42 @@ def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(mo
         logits = few.logits(ids[None], positions[None], mask, torch.arange(len(ids)), view.layers)
         required = torch.cat([expected[slot][start:end] for slot, start, end in parts])
         torch.testing.assert_close(logits, required, rtol=1e-4, atol=1e-4)
-    lengths = torch.tensor([4, 8, 6])
-    mask = torch.zeros(3, 9).masked_fill_(torch.arange(9) > lengths[:, None], -torch.inf)[:, None, None]
-    last = torch.stack([ids[-1] for ids in sequences])[:, None]
-    logits = few.logits(last, lengths[:, None], mask, torch.arange(3), slots.rows(lengths.tolist()).layers)
+    grows = PASSES[kind](model)
+    logits = grows.logits(*_grown(sequences), slots.rows([4, 8, 6]).layers)
     torch.testing.assert_close(logits, torch.stack([rows[-1] for rows in expected]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 33, MOST_ROWS])
+@torch.inference_mode()
+def test_any_number_of_sequences_grow_side_by_side_as_each_does_alone(count: int, dtype: torch.dtype) -> None:
+    model = ArcticModel(preset("tiny", {"hidden_size": 40, "expert_size": 30, "init_std": 0.2}), seed=0).to(dtype)
+    few, slots, lengths = TokenPass(model), _slots(model, count), [n % LENGTH for n in range(count)]
+    sequences = [draw(model, length + 1, number) for number, length in enumerate(lengths)]
+    alone = []
+    for slot, ids in enumerate(sequences):
+        for n in range(len(ids)):
+            last = _read_one(few, ids, n, slots.row(slot, n).layers)
+        alone.append(last[0])
+    logits = few.logits(*_grown(sequences), slots.rows(lengths).layers)
+    torch.testing.assert_close(logits, torch.stack(alone), rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_sequence_that_is_not_finite_spoils_no_other() -> None:
+    """In the cache of the second of three, in a model whose rows share experts."""
+    model = ArcticModel(preset("tiny", {"init_std": 0.2}), seed=0)
+    few, logits = TokenPass(model), []
+    for spoiled in (False, True):
+        slots = _slots(model, 3)
+        if spoiled:
+            for tensor in slots.tensors():
+                tensor[1] = torch.nan
+        sequences = [draw(model, 4, seed) for seed in range(3)]
+        logits.append(few.logits(*_grown(sequences), slots.rows([3, 3, 3]).layers))
+    clean, dirty = logits
+    assert dirty[1].isnan().all()
+    torch.testing.assert_close(dirty[[0, 2]], clean[[0, 2]], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["torch", "compiled"])
@@ -148,6 +180,41 @@ def test_threads_change_no_bit(dtype: torch.dtype, threads: int, monkeypatch: py
     assert alone.abs().max() > 0.1 and torch.equal(alone, shared)
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.keys, other.keys) and torch.equal(one.values, other.values)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("threads", [2, 7])
+@pytest.mark.parametrize("count", [3, 11])
+@torch.inference_mode()
+def test_threads_change_no_bit_of_several_sequences(count: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few of many experts are chosen, in each layer another number of them: a late thread sees those of the last."""
+    overrides = {"hidden_size": 320, "expert_size": 96, "init_std": 0.1, "num_layers": 6, "num_experts": 16}
+    model = ArcticModel(preset("tiny", overrides), seed=0)
+    sequences, results = [draw(model, 1 + n % LENGTH, n) for n in range(count)], []
+    for team in (1, threads):
+        monkeypatch.setattr("arctic_model.inference.cpu.row_kernels.num_threads", partial(int, team))
+        lengths, slots = [len(ids) - 1 for ids in sequences], _slots(model, count)
+        logits = TokenPass(model).logits(*_grown(sequences), slots.rows(lengths).layers)
+        results.append([logits, *slots.tensors()])
+    for alone, shared in zip(*results, strict=True):
+        assert alone.abs().max() > 0.1 and torch.equal(alone, shared)
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 64, 1001])
+def test_powers_of_e_are_those_of_numpy(length: int) -> None:
+    """In any number of lanes: those of float64 to 4e-7 of each, from the smallest to the largest."""
+    numbers = np.linspace(-86.9, 0, length, dtype=np.float32)
+    powers = numbers.copy()
+    total = to_powers(powers)
+    exact = np.exp(numbers.astype(np.float64) - float(numbers.max()))
+    np.testing.assert_allclose(powers, exact, rtol=4e-7)
+    np.testing.assert_allclose(total, exact.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("x, power", [(-np.inf, 0), (-1000, 0), (0, 1), (88, math.exp(88)), (1000, math.exp(88))])
+def test_powers_of_e_beyond_those_of_float32_are_the_nearest_one(x: float, power: float) -> None:
+    np.testing.assert_allclose(exp(np.float32(x)), power, rtol=4e-7)
+    assert math.isnan(exp(np.float32(math.nan)))
 
 
 def test_no_bit_depends_on_where_arrays_are_in_memory() -> None:
@@ -251,6 +318,19 @@ def test_what_is_not_finite_stays_so() -> None:
 def _read_one(few: TokenPass, ids: Tensor, n: int, caches: list[LayerCache], keep: Sequence[int] = (0,)) -> Tensor:
     mask, kept = torch.zeros(1, 1, 1, n + 1), torch.tensor(keep, dtype=torch.long)
     return few.logits(ids[n].view(1, 1), torch.tensor([[n]]), mask, kept, caches)
+
+
+def _grown(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, positions, mask and rows to keep of a pass over the last id of each sequence."""
+    lengths = torch.tensor([len(ids) - 1 for ids in sequences])
+    mask = torch.zeros(len(sequences), int(lengths.max()) + 1)
+    mask.masked_fill_(torch.arange(mask.shape[1]) > lengths[:, None], -torch.inf)
+    last = torch.stack([ids[-1] for ids in sequences])[:, None]
+    return last, lengths[:, None], mask[:, None, None], torch.arange(len(sequences))
+
+
+def _slots(model: ArcticModel, num_slots: int) -> Slots:
+    return Slots([_empty(model, num_slots) for _ in range(model.config.num_layers)])
 
 
 def _empty(model: ArcticModel, num_slots: int = 1) -> LayerCache:
