@@ -17,7 +17,7 @@ class ArcticDecoder:
     """LanguageModel of an `ArcticModel`. The workers of its group, if it has one, all use it in step. Its weights must
     not change while this object is used.
 
-    On a CPU a cache with several slots makes a copy of float32 weights, which batches read faster. Weights in bfloat16
+    On a CPU a cache with several slots makes a copy of float32 weights, which prompts read faster. Weights in bfloat16
     are widened as they are read: everything else is float32, as in a float32 model with these values.
 
     On a GPU, CUDA graphs repeat the passes over growing answers (`has_graphs`), unless workers share the experts, or

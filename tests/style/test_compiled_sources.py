@@ -57,7 +57,7 @@ def test_names_compiled_in_come_from_the_included_modules(module: str) -> None:
     assert set(taken.values()) <= included
     for origin in included:
         source = _tree(origin)
-        foreign, names_taken = set(_imported(source)), {name for name, module in taken.items() if module == origin}
+        foreign, names_taken = set(_imported(source)), {name for name, home in taken.items() if home == origin}
         assert not foreign & names_taken, "defined in the included module, not imported there"
         if origin in KERNELS:
             assert _included(source) <= included

@@ -94,6 +94,7 @@ class FewRowsMixture:
 
     def __call__(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         out = torch.zeros_like(rows, memory_format=torch.contiguous_format)
+        # For the threads.
         kernels()
         self._mix(rows.contiguous().numpy(), out.numpy(), *self._arrays)
         return out

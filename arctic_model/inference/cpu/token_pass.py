@@ -36,7 +36,6 @@ class _LastToken(threading.local):
     def __init__(self, layers: np.ndarray) -> None:
         self.layers = layers.copy()
         self.memory: list[ref[Tensor]] = []
-        self.capacity = 0
         self.rotations: dict[int, np.ndarray] = {}
 
 
@@ -79,7 +78,7 @@ class TokenPass:
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
         layers, ends, num_keys = self._with_addresses(caches), _ends(caches[0]), mask.shape[-1]
-        assert len(ends) == len(ids) and max(ends) == num_keys <= self._last.capacity
+        assert len(ends) == len(ids) and max(ends) == num_keys <= layers["capacity"][0]
         for cache in caches:
             # The kernel writes the new keys and values.
             if type(cache) is LayerCache:
@@ -125,10 +124,8 @@ class TokenPass:
         if last.memory and all(known() is tensor for known, tensor in zip(last.memory, memory, strict=True)):
             return last.layers
         assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in memory)
-        assert all(cache.keys.shape == cache.values.shape for cache in caches)
-        assert len({cache.keys.shape for cache in caches}) == 1
-        last.capacity = caches[0].keys.shape[2]
-        last.layers["capacity"] = last.capacity
+        [(_, _, capacity, _)] = {tensor.shape for tensor in memory}
+        last.layers["capacity"] = capacity
         last.layers["cached_keys"] = [cache.keys.data_ptr() for cache in caches]
         last.layers["cached_values"] = [cache.values.data_ptr() for cache in caches]
         last.memory = [ref(tensor) for tensor in memory]
@@ -186,8 +183,10 @@ class TokenPass:
 
 def _ends(cache: LayerCache) -> np.ndarray:
     """Keys of each sequence, with the new one."""
-    lengths: np.ndarray = cache.lengths.numpy() if isinstance(cache, RaggedCache) else np.array([cache.length])
-    return lengths + 1
+    if isinstance(cache, RaggedCache):
+        lengths: np.ndarray = cache.lengths.numpy()
+        return lengths + 1
+    return np.full(len(cache.keys), cache.length + 1)
 
 
 def _dense_norm(layer: ArcticLayer | SharedExpertLayer | DenseLayer) -> RMSNorm:

@@ -127,6 +127,19 @@ def test_any_number_of_sequences_grow_side_by_side_as_each_does_alone(count: int
     torch.testing.assert_close(logits, torch.stack(alone), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", PASSES)
+@torch.inference_mode()
+def test_sequences_of_one_length_share_a_cache(kind: str) -> None:
+    model = ArcticModel(preset("tiny", {"init_std": 0.2}), seed=0).eval()
+    few, caches = PASSES[kind](model), [_empty(model, 3) for _ in range(model.config.num_layers)]
+    sequences = torch.stack([draw(model, 4, seed) for seed in range(3)])
+    for n in range(4):
+        mask, positions = torch.zeros(3, 1, 1, n + 1), torch.full((3, 1), n)
+        logits = few.logits(sequences[:, n, None], positions, mask, torch.arange(3), caches)
+    expected = torch.stack([read_at_once(model, ids)[-1] for ids in sequences])
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
 @torch.inference_mode()
 def test_a_sequence_that_is_not_finite_spoils_no_other() -> None:
     """In the cache of the second of three, in a model whose rows share experts."""
